@@ -1,0 +1,114 @@
+"""The first reading of a method: tracing it, once per structure, into a template.
+
+A template is the expression of an output over numbered inputs, slots (settings that are numbers) and noise streams. One
+template serves every tensor that is merged in the same way; what differs is a binding's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from smelt.algebra.declare import Method
+from smelt.algebra.expressions import QUESTIONS, Expr, Sort, input_tensor, slot, slots, stack, walk
+from smelt.algebra.vocabulary import Noise
+from smelt.errors import SmeltError
+
+
+@dataclass(frozen=True)
+class Template:
+    """An output's expression, and how many inputs, slots and noise streams a binding must bring."""
+
+    root: Expr
+    inputs: int
+    slots: int
+    keys: int
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether the output is an input, unchanged."""
+        return self.root.op == "input"
+
+    @property
+    def passes(self) -> int:
+        """How often the inputs are read."""
+        return self.root.depth + 1
+
+    def stages(self) -> list[list[Expr]]:
+        """Return the questions that each pass before the last has to answer."""
+        questions = [n for n in walk(self.root) if n.op in QUESTIONS]
+        return [[q for q in questions if q.depth == depth] for depth in range(1, self.root.depth + 1)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the template as plain data: the nodes in order, arguments by position."""
+        nodes = walk(self.root)
+        place = {n.key: i for i, n in enumerate(nodes)}
+        return {
+            "inputs": self.inputs,
+            "slots": self.slots,
+            "keys": self.keys,
+            "passes": self.passes,
+            "nodes": [[n.op, [place[a.key] for a in n.args], list(n.attributes), n.models] for n in nodes],
+        }
+
+
+COPY = Template(input_tensor(0), 1, 0, 0)
+
+
+def trace(
+    method: Method,
+    tensors: Sequence[Expr],
+    structure: Mapping[str, Any],
+    first_slot: int,
+    first_key: int,
+) -> Template:
+    """Call a method on symbols.
+
+    Args:
+        method: what to trace.
+        tensors: its tensor arguments in order (base first, where it has one), as expressions over the inputs.
+        structure: the settings that are not slots, and ``None`` for slots that are not set, by parameter name.
+        first_slot, first_key: where the method's own slots and noise streams begin in the binding.
+
+    Raises:
+        SmeltError: when the method does not return a tensor, or returns a difference of models.
+    """
+    arguments, models = _arguments(method, tensors)
+    if method.random:
+        arguments.append(Noise(first_key))
+    settings, used = _settings(method, structure, first_slot, models)
+    root = method.function(*arguments, **settings)
+    if not isinstance(root, Expr) or root.sort is not Sort.TENSOR or root.models is not None:
+        raise SmeltError(f"the method {method.name} must return one tensor without a model axis")
+    if root.degree == 0:
+        raise SmeltError(f"the method {method.name} returns a difference of models; add it to the base")
+    inputs = 1 + max((int(n.attributes[0] or 0) for t in tensors for n in walk(t) if n.op == "input"), default=-1)
+    return Template(root, inputs, first_slot + used, first_key + (models if method.random else 0))
+
+
+def _arguments(method: Method, tensors: Sequence[Expr]) -> tuple[list[Any], int]:
+    if method.tensors == ("models",):
+        return [stack(tensors)], len(tensors)
+    if method.tensors == ("base", "models"):
+        return [tensors[0], stack(tensors[1:])], len(tensors) - 1
+    return list(tensors), len(tensors)
+
+
+def slot_count(method: Method, name: str, models: int) -> int:
+    """Return how many slots the setting takes: one per model along a model axis, else one."""
+    return models if method.setting[name].per_model and "models" in method.tensors else 1
+
+
+def _settings(method: Method, structure: Mapping[str, Any], first_slot: int, models: int) -> tuple[dict[str, Any], int]:
+    settings: dict[str, Any] = {}
+    position = first_slot
+    for setting in method.settings:
+        if setting.parameter in structure:
+            settings[setting.parameter] = structure[setting.parameter]
+            continue
+        count = slot_count(method, setting.name, models)
+        vector = setting.per_model and "models" in method.tensors
+        settings[setting.parameter] = slots(position, count) if vector else slot(position)
+        position += count
+    return settings, position - first_slot

@@ -1,0 +1,242 @@
+"""The words in which merge methods are written. Closed and small: a method that needs another word extends the algebra.
+
+Shapes: a *tensor* has one value per element of the output, with or without a leading model axis; a *number* is one
+float64 for the whole tensor, or one per model. Numbers and tensors mix freely: a number meets a tensor by one rounding
+to the tensor's type, and broadcasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from smelt.algebra.expressions import (
+    PER_ELEMENT,
+    Attribute,
+    Expr,
+    Operand,
+    Sort,
+    as_expr,
+    compare,
+    elementwise,
+    join_models,
+)
+from smelt.errors import SmeltError
+
+__all__ = [
+    "Noise",
+    "absolute",
+    "dot",
+    "equal",
+    "floor",
+    "gram",
+    "keep_largest",
+    "kth_largest",
+    "max_models",
+    "maximum",
+    "minimum",
+    "nonzero",
+    "norm",
+    "ratio",
+    "same_sign",
+    "scalar_function",
+    "sign",
+    "size",
+    "square_root",
+    "sum_models",
+    "total",
+    "where",
+]
+
+
+def absolute(x: Operand) -> Expr:
+    """Return |x|."""
+    return elementwise("absolute", x)
+
+
+def sign(x: Operand) -> Expr:
+    """Return 1, −1 or 0 as x is above, below or equal to 0; NaN gives 0."""
+    return elementwise("sign", x)
+
+
+def square_root(x: Operand) -> Expr:
+    """Return √x, NaN for x < 0."""
+    return elementwise("square_root", x)
+
+
+def minimum(x: Operand, y: Operand) -> Expr:
+    """Return ``where(x < y, x, y)``."""
+    return elementwise("minimum", x, y)
+
+
+def maximum(x: Operand, y: Operand) -> Expr:
+    """Return ``where(x > y, x, y)``."""
+    return elementwise("maximum", x, y)
+
+
+def floor(x: Expr) -> Expr:
+    """Return the largest whole number that is not above the number ``x``."""
+    return elementwise("floor", x)
+
+
+def equal(x: Operand, y: Operand) -> Expr:
+    """Return where x = y (``==`` compares nodes, not values)."""
+    return compare("equal", x, y)
+
+
+def where(condition: Expr, x: Operand, y: Operand) -> Expr:
+    """Return x where the condition holds, else y."""
+    if condition.sort not in (Sort.MASK, Sort.CONDITION):
+        raise TypeError(f"where needs a mask or a condition first, not a {condition.sort.value}")
+    a, b = as_expr(x), as_expr(y)
+    sort = Sort.TENSOR if any(e.sort in PER_ELEMENT for e in (condition, a, b)) else Sort.NUMBER
+    degrees = {0.0 if e.op == "constant" and e.attributes == (0.0,) else e.degree for e in (a, b)}
+    degree = degrees.pop() if len(degrees) == 1 else None
+    return Expr("where", (condition, a, b), (), sort, join_models(condition, a, b), degree)
+
+
+def ratio(x: Operand, y: Operand) -> Expr:
+    """Return x / y, and x where y is 0."""
+    return elementwise("divide", x, where(equal(y, 0.0), 1.0, y))
+
+
+def same_sign(x: Expr, y: Expr) -> Expr:
+    """Return where x has the sign elected by y: x > 0 and y ≥ 0, or x < 0 and y < 0. A zero x agrees with nothing."""
+    return ((x > 0) & (y >= 0)) | ((x < 0) & (y < 0))
+
+
+def sum_models(x: Expr) -> Expr:
+    """Return the sum over the model axis, added in listed order."""
+    return _fold_models("sum_models", x)
+
+
+def max_models(x: Expr) -> Expr:
+    """Return the largest over the model axis."""
+    return _fold_models("max_models", x)
+
+
+def total(x: Expr) -> Expr:
+    """Return Σ over all elements, in float64: a number, or one per model."""
+    _expect_tensor("total", x)
+    return Expr("total", (x,), (), Sort.NUMBER, x.models)
+
+
+def dot(x: Expr, y: Expr) -> Expr:
+    """Return Σ x·y over all elements, products and sum in float64: a number, or one per model."""
+    _expect_tensor("dot", x, y)
+    first, second = sorted((x, y), key=lambda e: e.key)  # one question, whichever way round it is asked
+    return Expr("dot", (first, second), (), Sort.NUMBER, join_models(x, y))
+
+
+def norm(x: Expr) -> Expr:
+    """Return the Euclidean norm over all elements."""
+    return square_root(dot(x, x))
+
+
+def gram(models: Expr) -> Expr:
+    """Return the N × N matrix of dot products between the models, for a scalar function to work on."""
+    _expect_tensor("gram", models)
+    return Expr("gram", (models,), (), Sort.MATRIX, models.models)
+
+
+def size() -> Expr:
+    """Return the number of elements of the tensor."""
+    return Expr("size", (), (), Sort.NUMBER)
+
+
+def kth_largest(x: Expr, count: Operand) -> Expr:
+    """Return which ``count`` (a number, rounded down, or one per model) elements of ``x`` have the largest |x|.
+
+    The answer is exact: of equal magnitudes the ones with the lowest index are kept; NaN ranks above infinity.
+    """
+    _expect_tensor("kth_largest", x)
+    k = floor(as_expr(count))
+    return Expr("select", (x, k), (), Sort.SELECTION, join_models(x, k))
+
+
+def keep_largest(x: Expr, density: Operand) -> Expr:
+    """Return x with only the ⌊density · elements⌋ entries of the largest |x| kept, the others 0 (per model)."""
+    return where(selected(x, kth_largest(x, elementwise("multiply", density, size()))), x, 0.0)
+
+
+def selected(x: Expr, selection: Expr) -> Expr:
+    """Return the mask of the elements of ``x`` that ``kth_largest`` selected."""
+    return Expr("selected", (x, selection), (), Sort.MASK, join_models(x, selection))
+
+
+def nonzero(number: Expr, message: str) -> Expr:
+    """Return ``number``; planning refuses settings for which it is 0, with ``message``."""
+    if number.sort is not Sort.NUMBER:
+        raise TypeError("nonzero checks a number")
+    return Expr("nonzero", (number,), (message,), Sort.NUMBER, number.models)
+
+
+@dataclass
+class Noise:
+    """The ``rng`` of a method: each call draws a fresh field of uniforms, the same one on every machine.
+
+    Args:
+        first_key: the position of the first model's stream key in the binding.
+    """
+
+    first_key: int = 0
+    draws: int = field(default=0, init=False)
+
+    def uniform(self, like: Expr) -> Expr:
+        """Return uniforms in [0, 1), independent for every element (and model) of ``like``: multiples of 2⁻²⁴."""
+        draw, self.draws = self.draws, self.draws + 1
+        return Expr("uniform", (), (self.first_key, draw), Sort.TENSOR, like.models)
+
+
+ScalarBody = Callable[..., object]
+_scalar_functions: dict[str, ScalarBody] = {}
+
+
+def scalar_function(returns: int | Literal["models"]) -> Callable[[ScalarBody], Callable[..., tuple[Expr, ...] | Expr]]:
+    """Make a function of plain floats usable on numbers: the place for loops and branches on numbers.
+
+    The decorated function receives Python floats (a list of floats for a per-model number, a list of rows for a Gram
+    matrix) and returns that many floats, or one per model with ``returns="models"``. It must be deterministic, and use
+    ``smelt.algebra.elementary`` instead of ``math`` for anything but + − × ÷ √.
+    """
+
+    def decorate(body: ScalarBody) -> Callable[..., tuple[Expr, ...] | Expr]:
+        name = f"{body.__module__}:{body.__qualname__}"
+        if _scalar_functions.setdefault(name, body).__code__ is not body.__code__:
+            raise TypeError(f"two scalar functions are called {name}")
+
+        def on_numbers(*operands: Operand) -> tuple[Expr, ...] | Expr:
+            args = tuple(as_expr(o) for o in operands)
+            if any(a.sort not in (Sort.NUMBER, Sort.MATRIX) for a in args):
+                raise TypeError(f"{name} takes numbers, not tensors")
+            if returns == "models":
+                return Expr("call", args, (name, None), Sort.NUMBER, join_models(*args))
+            return tuple(Expr("call", args, (name, position), Sort.NUMBER) for position in range(returns))
+
+        on_numbers.__doc__ = body.__doc__
+        return on_numbers
+
+    return decorate
+
+
+def scalar_body(name: Attribute) -> ScalarBody:
+    """Return the function of floats that a ``call`` node names."""
+    if not isinstance(name, str) or name not in _scalar_functions:
+        raise SmeltError(f"the scalar function {name} is not defined in this process")
+    return _scalar_functions[name]
+
+
+def _fold_models(op: str, x: Expr) -> Expr:
+    if x.models is None:
+        raise TypeError(f"{op} needs a model axis")
+    if x.sort not in (Sort.TENSOR, Sort.NUMBER):
+        raise TypeError(f"{op} needs tensors or numbers, not a {x.sort.value}")
+    degree = 0.0 if x.degree == 0 else None
+    return Expr(op, (x,), (), x.sort, None, degree)
+
+
+def _expect_tensor(word: str, *nodes: Expr) -> None:
+    for node in nodes:
+        if node.sort is not Sort.TENSOR:
+            raise TypeError(f"{word} needs a tensor, not a {node.sort.value}")

@@ -1,0 +1,92 @@
+"""The Python API: the same verbs as the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from smelt.planning.plan import Plan
+from smelt.planning.planner import DEFAULT_SHARD_SIZE, plan_recipe
+from smelt.recipes.build import combine
+from smelt.recipes.nouns import Recipe
+from smelt.recipes.reading import read
+from smelt.running.runner import Progress, run_plan
+from smelt.tensors.checkpoint import Checkpoint
+from smelt.tensors.combination import Combination
+
+__all__ = ["Checkpoint", "merge", "plan", "read", "run"]
+
+
+def plan(
+    recipe: Recipe | Combination | str | Path,
+    *,
+    seed: int | None = None,
+    max_shard_size: str | int = DEFAULT_SHARD_SIZE,
+    lenient: bool = False,
+) -> Plan:
+    """Decide everything about a merge from headers alone; no weight is read.
+
+    Args:
+        recipe: a recipe, what ``smelt.methods`` builds, algebra on checkpoints (``2 * math - base``), or what
+            ``read`` takes.
+        seed: in place of the recipe's own.
+        max_shard_size: the most bytes of tensors per output file, as a number or as in ``5GB``.
+        lenient: for a path or text: pass over what mergekit ignores, with a note for each.
+
+    Raises:
+        InputError: when the recipe is wrong, or the models do not fit it or one another.
+    """
+    if isinstance(recipe, Combination):
+        recipe = combine(recipe.terms)
+    if not isinstance(recipe, Recipe):
+        recipe = read(recipe, lenient=lenient)
+    return plan_recipe(recipe, seed=seed, max_shard_size=max_shard_size)
+
+
+def run(
+    plan: Plan,
+    into: str | os.PathLike[str] | None = None,
+    *,
+    threads: int | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Mapping[str, NDArray[Any]] | None:
+    """Carry out a plan.
+
+    Args:
+        plan: what to do.
+        into: the folder to write; without it the result is returned as arrays in memory.
+        threads: number of workers, by default one per core; the result does not depend on it.
+        force: replace an existing folder; it stays until the new one is complete.
+        progress: called now and then with the bytes read so far and in all.
+
+    Returns:
+        name → array without ``into`` (bfloat16 and float8 as ``ml_dtypes``), else ``None``.
+
+    Raises:
+        InputError: when the output exists, or is or holds an input.
+        RunError: when an input or the output cannot be read or written.
+    """
+    return run_plan(plan, into, threads=threads, force=force, progress=progress)
+
+
+def merge(
+    recipe: Recipe | Combination | str | Path,
+    into: str | os.PathLike[str] | None = None,
+    *,
+    threads: int | None = None,
+    seed: int | None = None,
+    max_shard_size: str | int = DEFAULT_SHARD_SIZE,
+    force: bool = False,
+    lenient: bool = False,
+) -> Mapping[str, NDArray[Any]] | None:
+    """Plan and run: ``smelt.merge("recipe.yml", "merged")``.
+
+    Arguments, result and errors are those of ``plan`` and ``run``.
+    """
+    decided = plan(recipe, seed=seed, max_shard_size=max_shard_size, lenient=lenient)
+    return run(decided, into, threads=threads, force=force)

@@ -1,0 +1,181 @@
+"""The command line: the verbs of the Python API. Wrong input is one line and exit code 1, a failed run exit code 2."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from smelt.errors import InputError, RunError, SmeltError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Merge fine-tuned neural-network checkpoints: recipe → plan → run.",
+)
+
+Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe file (YAML); - for standard input.")]
+Threads = Annotated[int | None, typer.Option(help="Workers; all cores by default. Changes no byte of the result.")]
+Seed = Annotated[int | None, typer.Option(help="In place of the recipe's own seed.")]
+ShardSize = Annotated[str, typer.Option(help="Most bytes of tensors per file, such as 5GB or 500MB.")]
+Lenient = Annotated[bool, typer.Option("--lenient", help="Pass over what mergekit ignores, listing each.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.", hidden=True)]
+
+# What the options of mergekit's commands become here; `smelt merge … --cuda` is answered from this table.
+MERGEKIT_FLAGS: dict[str, str] = {
+    "--allow-crimes": "models are merged whenever their tensors fit; leave it out",
+    "--async-write": "writing always overlaps with computing; leave it out",
+    "--clone-tensors": "tensors are never kept whole in memory; leave it out",
+    "--copy-tokenizer": "the tokenizer of the base is always copied; leave it out",
+    "--cuda": "a merge runs on the processor at the speed of the disk; leave it out",
+    "--device": "a merge runs on the processor; leave it out",
+    "--gpu-rich": "a merge runs on the processor; leave it out",
+    "--lazy-unpickle": "pickled checkpoints are not read yet; convert them to safetensors",
+    "--lora-merge-cache": "adapters are not supported yet; merge them into their model first",
+    "--lora-merge-dtype": "adapters are not supported yet; merge them into their model first",
+    "--low-cpu-memory": "memory is bounded by threads, not by the model; leave it out",
+    "--multi-gpu": "a merge runs on the processor; leave it out",
+    "--no-copy-tokenizer": "delete the tokenizer files from the output afterwards",
+    "--no-write-model-card": "delete README.md from the output afterwards",
+    "--num-threads": "write --threads N",
+    "--out-shard-size": "write --max-shard-size, in bytes: 5GB",
+    "--quiet": "without a terminal there is no progress display; leave it out",
+    "--random-seed": "write --seed N, or 'seed: N' in the recipe",
+    "--read-to-gpu": "a merge runs on the processor; leave it out",
+    "--safe-serialization": "the output is always safetensors; leave it out",
+    "--transformers-cache": "set HF_HUB_CACHE, which all hub tools share",
+    "--trust-remote-code": "no code of a model is ever run; leave it out",
+    "--verbose": "'smelt plan' says what a merge will do; leave it out",
+    "--write-model-card": "a model card is always written; leave it out",
+    "--write-threads": "write --threads N, which covers reading, computing and writing",
+    "-j": "write --threads N",
+    "-v": "'smelt plan' says what a merge will do; leave it out",
+}
+
+
+@app.command()
+def merge(
+    recipe: Recipe,
+    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder to write; must not exist.")],
+    threads: Threads = None,
+    seed: Seed = None,
+    max_shard_size: ShardSize = "5GB",
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT once the new one is complete.")] = False,
+    lenient: Lenient = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Merge models as RECIPE says, into the folder OUT."""
+    import smelt
+    from smelt.running.progress import shown_progress
+
+    plan = smelt.plan(_readable(recipe), seed=seed, max_shard_size=max_shard_size, lenient=lenient)
+    _print_notes(plan.notes)
+    with shown_progress(plan.cost.read_bytes, quiet=as_json) as progress:
+        smelt.run(plan, out, threads=threads, force=force, progress=progress)
+    if as_json:
+        _print_json({"output": out, "digest": plan.digest, "files": [s.file_name for s in plan.shards]})
+    else:
+        print(f"{out}: {len(plan.outputs)} tensors, plan digest {plan.digest[:16]}")
+
+
+@app.command()
+def plan(
+    recipe: Recipe,
+    threads: Threads = None,
+    seed: Seed = None,
+    max_shard_size: ShardSize = "5GB",
+    lenient: Lenient = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Say what merging RECIPE would read, write and need, without reading a weight."""
+    import smelt
+    from smelt.planning.summary import summarize
+
+    decided = smelt.plan(_readable(recipe), seed=seed, max_shard_size=max_shard_size, lenient=lenient)
+    if as_json:
+        _print_json(decided.to_json())
+    else:
+        print(summarize(decided, threads))
+
+
+@app.command()
+def methods(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A method; all are listed without it.")] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """List the merge methods, or explain one."""
+    from smelt.algebra.catalogue import describe_method, list_methods, method_json
+    from smelt.algebra.declare import catalogue, find
+
+    chosen = [find(name)] if name is not None else list(catalogue().values())
+    if as_json:
+        _print_json([method_json(m) for m in chosen])
+    else:
+        print(list_methods(chosen) if name is None else describe_method(chosen[0]))
+
+
+@app.callback(invoke_without_command=True)
+def smelt_itself(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    """Merge fine-tuned neural-network checkpoints: recipe → plan → run."""
+    if version:
+        from smelt import __version__
+
+        print(f"smelt {__version__}")
+        raise typer.Exit
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        sys.exit(app(args=given, standalone_mode=False) or 0)
+    except Exception as error:
+        if "--debug" in given:
+            raise
+        message, code = explain(error)
+        print(f"smelt: {message}", file=sys.stderr)
+        sys.exit(code)
+    except KeyboardInterrupt:
+        print("smelt: interrupted; nothing was written", file=sys.stderr)
+        sys.exit(130)
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """Return the line that says what went wrong, and the exit code."""
+    if isinstance(error, SmeltError):
+        return str(error), 2 if isinstance(error, RunError) else 1
+    option = str(getattr(error, "option_name", "")).split("=")[0]
+    if option in MERGEKIT_FLAGS:
+        return f"{option} is an option of mergekit; {MERGEKIT_FLAGS[option]}", 1
+    if hasattr(error, "format_message"):  # a usage error of the command line library
+        return f"{error.format_message()} Try 'smelt --help'.", 1
+    return f"{type(error).__name__}: {error} (this is a defect of smelt; run again with --debug for a traceback)", 2
+
+
+def _readable(recipe: str) -> str:
+    if "\n" in recipe:
+        raise InputError("RECIPE is the name of a file; - reads a recipe from standard input")
+    return recipe
+
+
+def _print_notes(notes: tuple[str, ...]) -> None:
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

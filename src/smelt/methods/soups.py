@@ -1,0 +1,26 @@
+"""Weighted averages of models."""
+
+from __future__ import annotations
+
+from smelt.algebra.declare import PerModel, method
+from smelt.algebra.expressions import Expr
+from smelt.algebra.vocabulary import nonzero, sum_models
+
+
+@method("linear", title="Linear (model soup)", paper="arXiv:2203.05482")
+def linear(models: Expr, *, weight: PerModel[float], normalize: bool = True) -> Expr:
+    """Average the models, each with its weight: W = Σ wᵢ·θᵢ / Σ wᵢ.
+
+    The uniform soup of Wortsman et al. (2022) is equal weights. A listed base model is an ordinary input.
+
+    Args:
+        weight: share of each model; may be negative.
+        normalize: divide by the sum of the weights, so that only their proportions matter.
+
+    Differences: with ``normalize`` and weights that sum to 0 mergekit writes infinities; here it is an error. The
+    division is done on the weights, in float64, and not on the sum.
+    """
+    if normalize:
+        mass = nonzero(sum_models(weight), "the weights sum to 0 and cannot be normalized; set normalize: false")
+        return sum_models(weight / mass * models)
+    return sum_models(weight * models)

@@ -1,0 +1,1 @@
+"""What will be done: a recipe becomes a plan, from headers alone."""

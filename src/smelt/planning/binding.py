@@ -1,0 +1,83 @@
+"""From one tensor's arguments and settings to a bound template; methods are traced once per structure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from smelt.algebra.declare import Method
+from smelt.algebra.expressions import renumber
+from smelt.algebra.numbers import check_numbers
+from smelt.algebra.templates import Template, trace
+from smelt.planning.plan import Input
+from smelt.planning.views import Bound
+from smelt.tensors.dtypes import dtype_named
+
+FLOAT32, FLOAT64 = dtype_named("F32"), dtype_named("F64")
+
+
+class Binder:
+    """Holds the templates of a plan, each traced once."""
+
+    def __init__(self) -> None:
+        self._templates: dict[object, Template] = {}
+        self._checked: dict[tuple[int, tuple[float, ...]], None] = {}
+
+    def bind(
+        self,
+        method: Method,
+        arguments: Sequence[Bound],
+        structure: Mapping[str, Any],
+        slots: Sequence[float],
+        keys: Sequence[int],
+    ) -> Bound:
+        """Apply a method to tensors that are themselves bound.
+
+        Args:
+            method: the merge method.
+            arguments: its tensors in order, all of one shape.
+            structure: the settings that are not slots, by parameter name.
+            slots: the method's own slots in the order of its declaration.
+            keys: a noise stream for each model, for a method that draws.
+
+        Raises:
+            InputError: when the settings are ones that the method refuses.
+        """
+        inputs, maps = _join_inputs(arguments)
+        templates = [a.template for a in arguments]
+        key = (method.name, tuple(structure.items()), tuple(zip(map(id, templates), maps, strict=True)))
+        template = self._templates.get(key)
+        if template is None:
+            template = self._templates[key] = _trace(method, arguments, maps, structure)
+        bound = Bound(
+            arguments[0].shape,
+            FLOAT64 if any(a.wide for a in arguments) else FLOAT32,
+            template,
+            inputs,
+            tuple(s for a in arguments for s in a.slots) + tuple(slots),
+            tuple(k for a in arguments for k in a.keys) + tuple(keys),
+            any(a.wide for a in arguments),
+        )
+        checked = (id(template), bound.slots)
+        if checked not in self._checked:
+            check_numbers(template.root, bound.slots)
+            self._checked[checked] = None
+        return bound
+
+
+def _join_inputs(arguments: Sequence[Bound]) -> tuple[tuple[Input, ...], list[tuple[int, ...]]]:
+    """Number the distinct inputs of all arguments; return them and each argument's own numbers among them."""
+    numbers: dict[Input, int] = {}
+    maps = [tuple(numbers.setdefault(i, len(numbers)) for i in a.inputs) for a in arguments]
+    return tuple(numbers), maps
+
+
+def _trace(
+    method: Method, arguments: Sequence[Bound], maps: Sequence[tuple[int, ...]], structure: Mapping[str, Any]
+) -> Template:
+    tensors, first_slot, first_key = [], 0, 0
+    for argument, numbers in zip(arguments, maps, strict=True):
+        tensors.append(renumber(argument.template.root, numbers, first_slot, first_key))
+        first_slot += argument.template.slots
+        first_key += argument.template.keys
+    return trace(method, tensors, structure, first_slot, first_key)

@@ -1,0 +1,96 @@
+"""What stands beside the weights: configuration, tokenizer, index, the resolved recipe and a first model card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from smelt.planning.files import public_reference
+from smelt.planning.plan import Plan
+from smelt.recipes.nouns import Reference
+from smelt.recipes.writing import write_recipe
+from smelt.tensors.checkpoint import CONFIG_NAME
+from smelt.tensors.shards import INDEX_NAME, index_json
+
+RECIPE_NAME = "smelt_recipe.yml"
+CARD_NAME = "README.md"
+
+
+def write_companions(plan: Plan, folder: Path) -> None:
+    """Write every file of the output but the weights.
+
+    Raises:
+        OSError: when a file cannot be written.
+    """
+    for number, name in plan.copies:
+        (folder / name).write_bytes(plan.checkpoints[number].read_file(name))
+    if plan.config is not None:
+        _write(folder / CONFIG_NAME, json.dumps(plan.config, indent=2, ensure_ascii=False) + "\n")
+    if len(plan.shards) > 1:
+        _write(folder / INDEX_NAME, index_json(plan.shards))
+    recipe = resolved_recipe(plan)
+    _write(folder / RECIPE_NAME, recipe)
+    _write(folder / CARD_NAME, model_card(plan, recipe))
+
+
+def resolved_recipe(plan: Plan) -> str:
+    """Return the recipe with nothing left unsaid: defaults, seed, hub commits; and no path of this machine."""
+
+    def rename(reference: Reference) -> str:
+        number = plan.references[reference]
+        return public_reference(plan.checkpoints[number], plan.labels[number])
+
+    return write_recipe(plan.recipe, rename)
+
+
+def model_card(plan: Plan, recipe: str) -> str:
+    """Return the README of the output: front matter for the hub, what it is made of, and the recipe."""
+    made_of = [
+        (c.repository or label, c.repository is not None, c.commit)
+        for c, label in zip(plan.checkpoints, plan.labels, strict=True)
+    ]
+    front: dict[str, object] = {}
+    on_hub = [name for name, is_hub, _ in made_of if is_hub]
+    if on_hub:
+        front["base_model"] = on_hub
+        front["base_model_relation"] = "merge"
+    front |= {"library_name": "transformers", "tags": ["merge", "smelt"]}
+    method = plan.recipe.result.method
+    lines = [
+        "---",
+        yaml.safe_dump(front, sort_keys=False, allow_unicode=True).rstrip(),
+        "---",
+        "",
+        "# A merged model",
+        "",
+        f"Merged with smelt by {method.title} ({_cite(method.paper)}), plan digest `{plan.digest[:16]}`.",
+        "",
+        "Made of:",
+        "",
+        *_list_models(made_of),
+        "",
+        "The resolved recipe, also in `smelt_recipe.yml`:",
+        "",
+        "```yaml",
+        recipe.rstrip(),
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _list_models(made_of: Sequence[tuple[str, bool, str | None]]) -> list[str]:
+    return [f"- `{name}`" + (f" at `{commit}`" if commit else "") for name, _, commit in made_of]
+
+
+def _cite(paper: str) -> str:
+    if paper.startswith("arXiv:"):
+        return f"[{paper}](https://arxiv.org/abs/{paper.removeprefix('arXiv:')})"
+    return paper
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")

@@ -1,0 +1,125 @@
+"""Which worker does what next: one queue ordered by tensor, with a window of few tensors open at a time.
+
+A pass of a tensor is ready when the one before is complete; meanwhile workers take blocks of the next tensors in the
+window, so that nobody waits at a barrier and a second pass finds its tensor in the page cache. A tensor of one block is
+done by one worker from start to end.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from smelt.running.sources import Reader
+from smelt.running.tasks import Task
+
+
+@dataclass(eq=False)
+class Open:
+    """A task in the window."""
+
+    task: Task
+    prepared: bool = False
+    busy: bool = False  # a worker prepares or concludes it
+    next_block: int = 0
+    left: int = 0
+
+
+class Schedule:
+    """The queue of a run.
+
+    Args:
+        tasks: in the order in which they are to be done.
+        window: how many are open at a time.
+        shuffled: a permutation to take blocks in, for tests: maps (count) to an order.
+    """
+
+    def __init__(self, tasks: Sequence[Task], window: int) -> None:
+        self._waiting: Iterator[Task] = iter(tasks)
+        self._window = window
+        self._open: list[Open] = []
+        self._condition = threading.Condition()
+        self._error: BaseException | None = None
+        self.stopped = False
+
+    def work(self, reader: Reader) -> None:
+        """Take part in the run until nothing is left; run by every worker."""
+        try:
+            while (job := self._take()) is not None:
+                self._do(*job, reader)
+        except BaseException as error:
+            with self._condition:
+                self._error = self._error or error
+                self.stopped = True
+                self._condition.notify_all()
+
+    def stop(self) -> None:
+        """Let the workers leave after the block at hand."""
+        with self._condition:
+            self.stopped = True
+            self._condition.notify_all()
+
+    def raise_error(self) -> None:
+        """Raise what stopped the run, if anything did."""
+        if self._error is not None:
+            raise self._error
+
+    def _do(self, entry: Open, block: int | None, reader: Reader) -> None:
+        task = entry.task
+        if task.blocks <= 1:
+            finished = False
+            while not finished and not self.stopped:
+                task.prepare(reader)
+                if task.blocks:
+                    task.do_block(0, reader)
+                finished = task.conclude(reader)
+            self._remove(entry)
+        elif block is None:
+            task.prepare(reader)
+            with self._condition:
+                entry.prepared, entry.busy = True, False
+                entry.next_block, entry.left = 0, task.blocks
+                self._condition.notify_all()
+        else:
+            task.do_block(block, reader)
+            self._block_done(entry, reader)
+
+    def _take(self) -> tuple[Open, int | None] | None:
+        with self._condition:
+            while not self.stopped:
+                for entry in self._open:
+                    if entry.busy:
+                        continue
+                    if not entry.prepared:
+                        entry.busy = True
+                        return entry, None
+                    if entry.next_block < entry.task.blocks:
+                        entry.next_block += 1
+                        return entry, entry.next_block - 1
+                if len(self._open) < self._window and (task := next(self._waiting, None)) is not None:
+                    self._open.append(Open(task))
+                elif not self._open:
+                    return None
+                else:
+                    self._condition.wait()
+            return None
+
+    def _block_done(self, entry: Open, reader: Reader) -> None:
+        with self._condition:
+            entry.left -= 1
+            if entry.left:
+                return
+            entry.busy = True
+        finished = entry.task.conclude(reader)
+        if finished:
+            self._remove(entry)
+        else:
+            with self._condition:
+                entry.prepared = entry.busy = False
+                self._condition.notify_all()
+
+    def _remove(self, entry: Open) -> None:
+        with self._condition:
+            self._open.remove(entry)
+            self._condition.notify_all()

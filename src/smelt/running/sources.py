@@ -1,0 +1,113 @@
+"""Sources: from stored bytes to float tiles, through positional reads into buffers that are used again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smelt.algebra.interpreter import Floats, Tile
+from smelt.algebra.numbers import Value
+from smelt.planning.cost import span_elements, tile_elements
+from smelt.planning.plan import Extent, Input, stored_dtype
+from smelt.tensors.checkpoint import Checkpoint
+from smelt.tensors.dtypes import DType, decode
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Elements [start, stop) of a span, as stored: ``raw`` holds their bytes."""
+
+    start: int
+    stop: int
+    dtype: DType
+    raw: Bytes
+
+
+class Reader:
+    """One thread's way to the inputs: its buffers, and how large a bite it takes.
+
+    Args:
+        checkpoints: of the plan.
+        span, tile: elements per read and per tile, for tests; by default what ``planning.cost`` says.
+    """
+
+    def __init__(self, checkpoints: Sequence[Checkpoint], span: int | None = None, tile: int | None = None) -> None:
+        self._checkpoints = checkpoints
+        self._span = span
+        self._tile = tile
+        self._buffers: dict[int, Bytes] = {}
+        self.bytes_read = 0
+
+    def tiles(
+        self,
+        inputs: Sequence[Input],
+        start: int,
+        stop: int,
+        precision: np.dtype[np.floating],
+        numbers: Mapping[str, Value],
+        keys: Sequence[int],
+    ) -> Iterator[Tile]:
+        """Yield elements [start, stop) of a binding's inputs, tile by tile.
+
+        Raises:
+            RunError: when an input cannot be read.
+        """
+        widest = max((stored_dtype(self._checkpoints, e).size_bytes for i in inputs for e in i), default=1)
+        span = self._span or span_elements(len(inputs), widest)
+        tile = self._tile or tile_elements(len(inputs))
+        for low in range(start, stop, span):
+            high = min(low + span, stop)
+            pieces = [self._read(number, pieces, low, high) for number, pieces in enumerate(inputs)]
+            for first in range(low, high, tile):
+                last = min(first + tile, high)
+                floats = [_decode(p, first, last, precision) for p in pieces]
+                yield Tile(first, last - first, floats, numbers, keys)
+
+    def raw(self, pieces: Input, start: int, stop: int, number: int = 0) -> Iterator[Bytes]:
+        """Yield the stored bytes of elements [start, stop); each is valid until the next read of that ``number``."""
+        width = stored_dtype(self._checkpoints, pieces[0]).size_bytes
+        span = self._span or span_elements(1, width)
+        for low in range(start, stop, span):
+            for piece in self._read(number, pieces, low, min(low + span, stop)):
+                yield piece.raw
+
+    def _read(self, number: int, extents: Input, start: int, stop: int) -> list[Piece]:
+        pieces, position, used = [], 0, 0
+        dtypes = [stored_dtype(self._checkpoints, e) for e in extents]
+        buffer = self._buffer(number, (stop - start) * max(d.size_bytes for d in dtypes))
+        for extent, dtype in zip(extents, dtypes, strict=True):
+            low, high = max(start, position), min(stop, position + extent.count)
+            if low < high:
+                size = (high - low) * dtype.size_bytes
+                raw = buffer[used : used + size]
+                self._read_bytes(extent, (extent.start + low - position) * dtype.size_bytes, raw)
+                pieces.append(Piece(low, high, dtype, raw))
+                used += size
+            position += extent.count
+        return pieces
+
+    def _read_bytes(self, extent: Extent, start_byte: int, raw: Bytes) -> None:
+        self._checkpoints[extent.checkpoint].read(extent.tensor, start_byte, raw)
+        self.bytes_read += len(raw)
+
+    def _buffer(self, number: int, size: int) -> Bytes:
+        buffer = self._buffers.get(number)
+        if buffer is None or len(buffer) < size:
+            buffer = self._buffers[number] = np.empty(size, np.uint8)
+        return buffer
+
+
+def _decode(pieces: Sequence[Piece], start: int, stop: int, precision: np.dtype[np.floating]) -> Floats:
+    tile = np.empty(stop - start, precision)
+    for piece in pieces:
+        low, high = max(start, piece.start), min(stop, piece.stop)
+        if low < high:
+            width = piece.dtype.size_bytes
+            raw = piece.raw[(low - piece.start) * width : (high - piece.start) * width]
+            decode(raw, piece.dtype, tile[low - start : high - start])
+    return tile

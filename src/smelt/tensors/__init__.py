@@ -1,0 +1,1 @@
+"""What a checkpoint is: dtypes, headers, positional reads, header-first writing, locating."""

@@ -1,0 +1,180 @@
+"""The calls that differ between operating systems: positional reads and writes, reserving, syncing, renaming.
+
+Where the system reads and writes at a position by itself (Linux, macOS), threads share a file freely. Elsewhere
+(Windows) a lock around seek and read does the same; ``open_file(..., positional=False)`` asks for that anywhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from smelt.errors import RunError
+
+Buffer = Any  # bytes, bytearray, memoryview or an array; typing has no name for it before Python 3.12
+
+# macOS refuses calls of 2 GiB and more; Linux shortens them.
+_CALL_LIMIT_BYTES = 2**30
+
+
+class File:
+    """An open file that many threads read or write, each at positions of its own; made by ``open_file``."""
+
+    def __init__(self, path: Path, stream: io.FileIO, lock: threading.Lock | None) -> None:
+        self.path = path
+        self.stream = stream
+        self.lock = lock  # None where the system takes positions
+
+    def __enter__(self) -> File:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    @property
+    def size_bytes(self) -> int:
+        """Its size now."""
+        return os.fstat(self.stream.fileno()).st_size
+
+    def close(self) -> None:
+        """Close it; closing twice is allowed."""
+        self.stream.close()
+
+
+def open_file(
+    path: Path, mode: Literal["rb", "xb", "r+b"], positional: bool = hasattr(os, "preadv") and hasattr(os, "pwrite")
+) -> File:
+    """Open a file for ``read_at`` and ``write_at``.
+
+    Args:
+        path: the file.
+        mode: ``rb`` reads, ``xb`` creates a file that must not exist, ``r+b`` writes into an existing one.
+        positional: whether the system's positional calls are used, and not a lock around seek and read.
+
+    Raises:
+        OSError: as ``open`` does.
+    """
+    return File(path, open(path, mode, buffering=0), None if positional else threading.Lock())
+
+
+def read_at(file: File, buffer: Buffer, offset: int) -> None:
+    """Fill a writable buffer with the bytes of the file from ``offset`` on; thread-safe.
+
+    Raises:
+        RunError: when the file ends before the buffer is full, or cannot be read.
+    """
+    view = _as_bytes(buffer)
+    done = 0
+    while done < len(view):
+        with _named(file.path, "read"):
+            count = _read_once(file, view[done : done + _CALL_LIMIT_BYTES], offset + done)
+        if count == 0:
+            raise RunError(
+                f"{file.path}: truncated: bytes {offset} to {offset + len(view)} are needed, "
+                f"the file ends at {offset + done}"
+            )
+        done += count
+
+
+def write_at(file: File, data: Buffer, offset: int) -> None:
+    """Write all bytes of ``data`` into the file from ``offset`` on; thread-safe.
+
+    Raises:
+        RunError: when they cannot be written, as on a full disk.
+    """
+    view = _as_bytes(data)
+    done = 0
+    while done < len(view):
+        with _named(file.path, "written"):
+            done += _write_once(file, view[done : done + _CALL_LIMIT_BYTES], offset + done)
+
+
+def reserve(file: File, size_bytes: int) -> None:
+    """Give the file its final size and, where the system can, the disk space, so that a full disk shows at once.
+
+    Raises:
+        RunError: when there is no room.
+    """
+    with _named(file.path, f"reserved at {size_bytes} bytes"):
+        file.stream.truncate(size_bytes)
+        if size_bytes and hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(file.stream.fileno(), 0, size_bytes)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                    raise
+
+
+def sync_file(file: File) -> None:
+    """Wait until the file's bytes are on the disk.
+
+    Raises:
+        RunError: when the system reports that they are not.
+    """
+    with _named(file.path, "synced"):
+        os.fsync(file.stream.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the folder's entries are on the disk; does nothing on Windows, which opens no folders.
+
+    Raises:
+        RunError: when the system reports that they are not.
+    """
+    if os.name == "nt":
+        return
+    with _named(path, "synced"):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Rename a file or folder within a file system; a file that is the target is replaced.
+
+    Raises:
+        RunError: when the system refuses, as for a folder with content as the target.
+    """
+    with _named(source, f"renamed to {target}"):
+        os.replace(source, target)
+    sync_folder(target.absolute().parent)
+
+
+def _as_bytes(buffer: Buffer) -> memoryview:
+    view = memoryview(buffer)
+    return view.cast("B") if view.nbytes else memoryview(b"")
+
+
+def _read_once(file: File, view: memoryview, offset: int) -> int:
+    if file.lock is None:
+        return os.preadv(file.stream.fileno(), [view], offset)
+    with file.lock:
+        file.stream.seek(offset)
+        return file.stream.readinto(view) or 0
+
+
+def _write_once(file: File, view: memoryview, offset: int) -> int:
+    if file.lock is None:
+        return os.pwrite(file.stream.fileno(), view, offset)
+    with file.lock:
+        file.stream.seek(offset)
+        return file.stream.write(view) or 0
+
+
+@contextmanager
+def _named(path: Path, verb: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{path}: cannot be {verb}: {error.strerror or error}") from error
