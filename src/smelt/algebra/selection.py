@@ -34,12 +34,9 @@ GATHER_SHARE = 8  # a block may gather 1/8 of its elements; more means that the 
 
 def magnitude_keys(x: NDArray[np.generic]) -> Keys:
     """Return |x| as unsigned integers that order like |x|, NaN above infinity."""
-    bits: Keys
-    if x.dtype == np.float64:
-        bits = np.ascontiguousarray(x).view(np.uint64)
-        return np.bitwise_and(bits, np.uint64(0x7FFFFFFFFFFFFFFF))
-    bits = np.ascontiguousarray(x).view(np.uint32)
-    return np.bitwise_and(bits, np.uint32(0x7FFFFFFF))
+    unsigned = np.dtype(f"u{x.dtype.itemsize}")
+    keys: Keys = np.ascontiguousarray(x).view(unsigned)
+    return np.bitwise_and(keys, unsigned.type((1 << (8 * unsigned.itemsize - 1)) - 1), dtype=unsigned)
 
 
 @dataclass
