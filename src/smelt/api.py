@@ -16,13 +16,13 @@ from smelt.recipes.nouns import Recipe
 from smelt.recipes.reading import read
 from smelt.running.runner import Progress, run_plan
 from smelt.tensors.checkpoint import Checkpoint
-from smelt.tensors.combination import Combination
+from smelt.tensors.combination import Combination, as_combination
 
 __all__ = ["Checkpoint", "merge", "plan", "read", "run"]
 
 
 def plan(
-    recipe: Recipe | Combination | str | Path,
+    recipe: Recipe | Combination | Checkpoint | str | Path,
     *,
     seed: int | None = None,
     max_shard_size: str | int = DEFAULT_SHARD_SIZE,
@@ -40,8 +40,8 @@ def plan(
     Raises:
         InputError: when the recipe is wrong, or the models do not fit it or one another.
     """
-    if isinstance(recipe, Combination):
-        recipe = combine(recipe.terms)
+    if isinstance(recipe, Checkpoint | Combination):
+        recipe = combine(as_combination(recipe).terms)
     if not isinstance(recipe, Recipe):
         recipe = read(recipe, lenient=lenient)
     return plan_recipe(recipe, seed=seed, max_shard_size=max_shard_size)
@@ -75,7 +75,7 @@ def run(
 
 
 def merge(
-    recipe: Recipe | Combination | str | Path,
+    recipe: Recipe | Combination | Checkpoint | str | Path,
     into: str | os.PathLike[str] | None = None,
     *,
     threads: int | None = None,

@@ -12,14 +12,17 @@ from smelt.errors import InputError, RunError, SmeltError
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Merge fine-tuned neural-network checkpoints: recipe → plan → run.",
 )
 
+INTERRUPTED = 130  # the exit code of a command that was stopped by Ctrl-C
+
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe file (YAML); - for standard input.")]
-Threads = Annotated[int | None, typer.Option(help="Workers; all cores by default. Changes no byte of the result.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Workers; all cores by default. Changes no byte of the result.")
+]
 Seed = Annotated[int | None, typer.Option(help="In place of the recipe's own seed.")]
 ShardSize = Annotated[str, typer.Option(help="Most bytes of tensors per file, such as 5GB or 500MB.")]
 Lenient = Annotated[bool, typer.Option("--lenient", help="Pass over what mergekit ignores, listing each.")]
@@ -136,18 +139,22 @@ def smelt_itself(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit."""
-    given = sys.argv[1:] if arguments is None else arguments
+    given = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a pipe on Windows may know no θ; a ? is better than no answer
+            stream.reconfigure(errors="replace")
     try:
-        sys.exit(app(args=given, standalone_mode=False) or 0)
+        code = app(args=given, standalone_mode=False) or 0
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
     except Exception as error:
         if "--debug" in given:
             raise
         message, code = explain(error)
         print(f"smelt: {message}", file=sys.stderr)
-        sys.exit(code)
-    except KeyboardInterrupt:
+    if code == INTERRUPTED:  # some versions of the command line library turn Ctrl-C into this code, some raise
         print("smelt: interrupted; nothing was written", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(code)
 
 
 def explain(error: Exception) -> tuple[str, int]:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -46,7 +47,7 @@ class Bounds:
     def admit(self, value: float) -> bool:
         """Say whether ``value`` is finite and inside."""
         above = value > self.low if self.open_low else value >= self.low
-        return math.isfinite(value) and above and value <= self.high
+        return abs(value) <= sys.float_info.max and above and value <= self.high
 
     def __str__(self) -> str:
         if self.low == -math.inf and self.high == math.inf:
@@ -111,9 +112,9 @@ class Setting:
                     return choice
         elif self.type is bool and (isinstance(value, bool) or value in (0, 1)):
             return bool(value)
-        elif self.type is int and isinstance(value, int | float) and value == int(value):
+        elif self.type is int and isinstance(value, int | float) and value % 1 == 0:
             return int(value)
-        elif self.type is float and isinstance(value, int | float) and self.bounds.admit(float(value)):
+        elif self.type is float and isinstance(value, int | float) and self.bounds.admit(value):
             return float(value)
         raise ValueError(f"must be {self.range}, not {value!r}")
 
@@ -200,7 +201,10 @@ def catalogue() -> dict[str, Method]:
         from importlib.metadata import entry_points
 
         for entry in sorted(entry_points(group="smelt.methods"), key=lambda e: e.name):
-            entry.load()
+            try:
+                entry.load()
+            except Exception as error:
+                raise InputError(f"the merge methods of '{entry.value}' cannot be loaded: {error}") from error
         _loaded = True
     return dict(sorted(_registry.items()))
 
@@ -213,16 +217,19 @@ def _declare(
 ) -> Method:
     parameters = inspect.signature(function).parameters.values()
     positional = tuple(p.name for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY)
-    tensors = tuple(p for p in positional if p != "rng")
+    tensors = positional[:-1] if positional[-1:] == ("rng",) else positional
     if tensors not in TENSORS:
-        raise TypeError(f"{name}: the tensors must be one of {TENSORS}, not {tensors}")
+        raise TypeError(f"{name}: the tensors must be one of {TENSORS}, then perhaps rng, not {tensors}")
     hints = get_type_hints(function, include_extras=True)
     docs = _setting_docs(inspect.getdoc(function) or "")
     settings = tuple(
-        _declare_setting(p, hints[p.name], docs.get(p.name.rstrip("_"), ""))
+        _declare_setting(p, hints.get(p.name), docs.get(p.name.rstrip("_"), ""))
         for p in parameters
         if p.kind is inspect.Parameter.KEYWORD_ONLY
     )
+    unset = [s.parameter for s in settings if s.per_model and s.default is None]
+    if unset and "models" in tensors:
+        raise TypeError(f"{name}: '{unset[0]}' has a value for every model, so None cannot be its default")
     return Method(name, title, paper, function, tensors, "rng" in positional, settings, exact)
 
 
@@ -241,7 +248,16 @@ def _declare_setting(parameter: inspect.Parameter, hint: Any, doc: str) -> Setti
         hint = str if any(isinstance(c, str) for c in choices) else type(choices[0])
     if hint not in (float, int, bool, str) or (hint is str and not choices):
         raise TypeError(f"setting '{parameter.name}' has type {hint}; allowed: float, int, bool, Literal")
-    return Setting(parameter.name.rstrip("_"), parameter.name, hint, per_model, bounds, choices, parameter.default, doc)
+    if per_model and hint is not float:
+        raise TypeError(f"setting '{parameter.name}' is a {hint.__name__} per model; only floats may differ")
+    default = parameter.default
+    setting = Setting(parameter.name.rstrip("_"), parameter.name, hint, per_model, bounds, choices, default, doc)
+    if default is not None and not setting.required:
+        try:
+            setting.check(default)
+        except ValueError as error:
+            raise TypeError(f"the default of '{parameter.name}' {error}") from error
+    return setting
 
 
 def _setting_docs(docstring: str) -> dict[str, str]:

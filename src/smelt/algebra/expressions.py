@@ -133,6 +133,8 @@ class Expr:
         """One model of a node with a model axis (0 is the first listed)."""
         if self.models is None or not 0 <= model < self.models:
             raise IndexError(f"model {model} of {self.models or 'a node without a model axis'}")
+        if self.sort in (Sort.MATRIX, Sort.SELECTION):
+            raise TypeError(f"no single model can be taken from a {self.sort.value}")
         if self.op == "stack":
             return self.args[model]
         return Expr("pick", (self,), (model,), self.sort, None, self.degree)

@@ -126,7 +126,11 @@ def _scale(node: Expr, values: Mapping[str, object]) -> list[Coefficients] | Non
     value = values[number.key]
     factors = value.tolist() if hasattr(value, "tolist") else value
     scales = list(factors) if isinstance(factors, list) else [float(str(factors))]
+    if node.op == "divide" and 0.0 in scales:
+        return None
     length = max(len(below), len(scales))
+    if node.op == "divide" and 0.0 in scales:
+        return None
     powers = [1.0 / s if node.op == "divide" else s for s in _spread(scales, length)]
     return [{i: c * s for i, c in part.items()} for part, s in zip(_spread(below, length), powers, strict=True)]
 
@@ -179,13 +183,23 @@ class _Printer:
         return f"{node.op}({', '.join(texts)})" if texts else node.op
 
     def _infix(self, node: Expr, texts: list[str]) -> str:
-        if node.op == "multiply" and "1" in texts:
-            return next((t for t in texts if t != "1"), "1")
+        whole = self._shown(node)
+        if whole is not node:
+            return texts[0 if self._shown(node.args[0]) is whole else 1]
+        shown = [self._shown(a) for a in node.args]
         inner = [
             f"({text})" if a.op in SIGNS and a.key not in self._letter_of and _looser(a.op, node.op) else text
-            for a, text in zip(node.args, texts, strict=True)
+            for a, text in zip(shown, texts, strict=True)
         ]
         return SIGNS[node.op].join(inner)
+
+    def _shown(self, node: Expr) -> Expr:
+        """Return the node whose text stands for ``node``: another one where a factor of 1 is left out."""
+        if node.op == "multiply" and node.key not in self._letter_of:
+            for factor, rest in (node.args, node.args[::-1]):
+                if factor.sort is Sort.NUMBER and not factor.args and self.expand(factor) == "1":
+                    return self._shown(rest)
+        return node
 
     def _setting(self, node: Expr) -> str:
         first = int(node.attributes[0] or 0)
@@ -196,7 +210,8 @@ class _Printer:
 
 
 def _looser(inside: str, outside: str) -> bool:
-    return not (inside == "multiply" and outside in ("add", "subtract", "multiply", "less", "greater"))
+    product = inside == outside == "multiply"
+    return not (product or (inside in ("multiply", "divide") and outside in ("add", "subtract", "less", "greater")))
 
 
 def _letters(taken: Sequence[str]) -> Iterator[str]:

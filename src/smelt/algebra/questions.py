@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from smelt.algebra.expressions import Expr
 from smelt.algebra.grid import LANES
 from smelt.algebra.numbers import Value, sum_exactly
-from smelt.algebra.selection import GATHER_SHARE, Bounds, Count, Selection
+from smelt.algebra.selection import Bounds, Count, Selection
 
 Array = NDArray[np.generic]
 # Evaluates an operand on elements [start, stop): (stop − start,), or (models, stop − start).
@@ -108,7 +108,7 @@ class Select:
 
     def open_block(self, length: int) -> list[Count]:
         """Return an empty count per model."""
-        return [Count(length // GATHER_SHARE) for _ in self._searches]
+        return [Count() for _ in self._searches]
 
     def measure(self, partial: list[Count], values: Sequence[Array]) -> None:
         """Count a tile, model by model."""

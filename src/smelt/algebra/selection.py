@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from smelt.algebra.grid import BLOCK
+
 Keys = NDArray[Any]  # unsigned integers of the width of the floats
 # Evaluates elements [start, stop) of the tensor in question; (stop − start,).
 Evaluate = Callable[[int, int], NDArray[np.generic]]
@@ -29,21 +31,24 @@ Bounds = Callable[[int], tuple[int, int]]
 SAMPLE_RUNS = 128
 RUN = 1024
 DIGIT = 16  # bits per counting pass
-GATHER_SHARE = 8  # a block may gather 1/8 of its elements; more means that the bracket is too wide
+GATHER_LIMIT = BLOCK // 8  # the most keys a block may gather; more means that the bracket is too wide
 
 
 def magnitude_keys(x: NDArray[np.generic]) -> Keys:
-    """Return |x| as unsigned integers that order like |x|, NaN above infinity."""
+    """Return |x| as unsigned integers that order like |x|; every NaN is the same one, just above infinity."""
     unsigned = np.dtype(f"u{x.dtype.itemsize}")
-    keys: Keys = np.ascontiguousarray(x).view(unsigned)
-    return np.bitwise_and(keys, unsigned.type((1 << (8 * unsigned.itemsize - 1)) - 1), dtype=unsigned)
+    bits = np.ascontiguousarray(x).view(unsigned)
+    magnitudes: Keys = np.bitwise_and(bits, unsigned.type((1 << (8 * unsigned.itemsize - 1)) - 1), dtype=unsigned)
+    # The bits of a NaN that arithmetic hands on differ between machines.
+    nan = np.array(np.inf, x.dtype).view(unsigned)[()] + unsigned.type(1)
+    np.minimum(magnitudes, nan, out=magnitudes)
+    return magnitudes
 
 
 @dataclass
 class Count:
-    """What one block says about a bracket; it keeps the keys strictly between, up to a limit."""
+    """What one block says about a bracket; it keeps the keys strictly between, up to ``GATHER_LIMIT``."""
 
-    limit: int
     above: int = 0
     at_high: int = 0
     at_low: int = 0
@@ -97,7 +102,7 @@ class Selection:
         count.at_low += int(np.count_nonzero(keys == low)) if low != high else 0
         inside = keys[(keys > low) & (keys < high)]
         count.gathered += len(inside)
-        if count.gathered <= count.limit:
+        if count.gathered <= GATHER_LIMIT:
             count.between.append(inside)
 
     def conclude(self, counts: Sequence[Count], evaluate: Evaluate) -> None:
@@ -113,7 +118,7 @@ class Selection:
             self._cut(self._high, self.count - above, [c.at_high for c in counts], evaluate)
             return
         rank = self.count - above - at_high
-        overflow = any(c.gathered > c.limit for c in counts)
+        overflow = any(c.gathered > GATHER_LIMIT for c in counts)
         if not overflow and 0 < rank <= between:
             self._among_gathered(counts, rank, evaluate)
         elif 0 < rank - between <= at_low:

@@ -77,6 +77,8 @@ def maximum(x: Operand, y: Operand) -> Expr:
 
 def floor(x: Expr) -> Expr:
     """Return the largest whole number that is not above the number ``x``."""
+    if x.sort is not Sort.NUMBER:
+        raise TypeError(f"floor needs a number, not a {x.sort.value}")
     return elementwise("floor", x)
 
 
@@ -137,6 +139,8 @@ def norm(x: Expr) -> Expr:
 def gram(models: Expr) -> Expr:
     """Return the N × N matrix of dot products between the models, for a scalar function to work on."""
     _expect_tensor("gram", models)
+    if models.models is None:
+        raise TypeError("gram needs a model axis")
     return Expr("gram", (models,), (), Sort.MATRIX, models.models)
 
 

@@ -8,10 +8,9 @@ from typing import Any
 
 from smelt.algebra.noise import stream_key
 from smelt.arch.config import restack, untied, without_origin
-from smelt.arch.layers import place
 from smelt.errors import InputError, listing, nearest
 from smelt.planning.binding import Binder
-from smelt.planning.pairing import Pairing, Part, Region, module_names, pair_slices, pair_whole
+from smelt.planning.pairing import Pairing, Part, Region, module_names, pair_slices, pair_whole, tied_partner
 from smelt.planning.settings import Settings, settle
 from smelt.planning.views import Bound, View
 from smelt.planning.vocabularies import Vocabularies, align_rows, check_tokenizer
@@ -62,13 +61,17 @@ class DocumentPlanner:
             InputError: when the models do not fit together, or do not fit the recipe.
         """
         document = self._document
+        # Every model that is named is opened, also one that gives nothing but its configuration or tokenizer.
+        bases = [document.base_model] if document.base_model is not None else []
+        named = {reference: self._look_up(reference) for reference in (*bases, *document.references())}
         parts = [[self._part(module, s) for s in module.slices] for module in document.modules]
-        lead = parts[0][0].leader
+        lead = named[document.base_model] if document.base_model is not None else parts[0][0].leader
         views = _distinct([lead, *(v for row in parts for p in row for v in p.views)])
+        tokens = lead
         if document.tokenizer is not None:
             source = document.tokenizer.source
-            others = [self._look_up(source)] if isinstance(source, Reference) else []
-            check_tokenizer(document.tokenizer, [*views, *others], lead, self._vocabularies)
+            tokens = named[source] if isinstance(source, Reference) else lead
+            check_tokenizer(document.tokenizer, _distinct([*views, tokens]), lead, self._vocabularies)
         self._check_modules(lead)
         pairings: list[Pairing] = []
         regions: list[Region] = []
@@ -76,9 +79,9 @@ class DocumentPlanner:
             found, region = _pair(row, module)
             pairings += found
             regions += [region] if region else []
-        tensors, dtypes = self._bind_all(pairings)
-        config = self._config(lead, pairings, regions)
-        view = View(document.title, ("document", document.name), tensors, config, lead.home, True)
+        tensors, dtypes = self._bind_all(pairings, lead)
+        config = self._config(lead, tensors, regions)
+        view = View(document.name or "the result", ("document", document.name), tensors, config, lead.home, tokens.home)
         return Merged(view, dtypes, tuple(views), tuple(self._notes))
 
     def _part(self, module: Module, slice_: Slice) -> Part:
@@ -114,13 +117,14 @@ class DocumentPlanner:
             words = f"'modules' leaves out {listing(left_out)} of '{lead.label}'; every part of a model must be listed"
             raise InputError(words, named[0].line)
 
-    def _bind_all(self, pairings: Sequence[Pairing]) -> tuple[dict[str, Bound], dict[str, DType]]:
+    def _bind_all(self, pairings: Sequence[Pairing], lead: View) -> tuple[dict[str, Bound], dict[str, DType]]:
         tensors: dict[str, Bound] = {}
         dtypes: dict[str, DType] = {}
         for pairing in pairings:
             arguments = [self._argument(pairing, i) for i in range(len(pairing.part.views))]
             tensors[pairing.name] = self._bind(pairing, arguments)
-            dtypes[pairing.name] = arguments[pairing.part.lead].dtype
+            guide = lead.tensors.get(pairing.name) if pairing.part.ranges is None else None
+            dtypes[pairing.name] = (guide or arguments[pairing.part.lead]).dtype
         return tensors, dtypes
 
     def _argument(self, pairing: Pairing, number: int) -> Bound:
@@ -141,7 +145,7 @@ class DocumentPlanner:
             models = [i for i in range(len(pairing.part.slice.sources)) if i != base]
             tensors = [arguments[base]]
             if "models" in method.tensors:
-                models = self._without_base(pairing, models, arguments)
+                models = self._without_base(pairing, models)
                 if not models:
                     return arguments[base]
         settings = settle(self._document, pairing, models)
@@ -152,12 +156,14 @@ class DocumentPlanner:
     def _apply(self, tensors: Sequence[Bound], settings: Settings, keys: Sequence[int]) -> Bound:
         return self._binder.bind(self._document.method, tensors, settings.structure, settings.slots, keys)
 
-    def _without_base(self, pairing: Pairing, models: Sequence[int], arguments: Sequence[Bound]) -> list[int]:
-        base = pairing.part.base
+    def _without_base(self, pairing: Pairing, models: Sequence[int]) -> list[int]:
+        """Leave out a component that is the base itself: the same model, and in a slice the same layer of it."""
+        views, base = pairing.part.views, pairing.part.base
         assert base is not None
-        kept = [i for i in models if not arguments[i].same_as(arguments[base])]
+        its = views[base].identity, pairing.names[base]
+        kept = [i for i in models if (views[i].identity, pairing.names[i]) != its]
         if len(kept) < len(pairing.part.slice.sources):
-            label = pairing.part.views[base].label
+            label = views[base].label
             self._note(f"'{label}' is the base model itself: its difference is zero, so listing it changes nothing")
         return kept
 
@@ -165,16 +171,15 @@ class DocumentPlanner:
         name = self._document.name or ""
         return tuple(stream_key(self._seed, name, place, pairing.name) for place in range(models))
 
-    def _config(self, lead: View, pairings: Sequence[Pairing], regions: Sequence[Region]) -> dict[str, Any] | None:
+    def _config(self, lead: View, tensors: Mapping[str, Bound], regions: Sequence[Region]) -> dict[str, Any] | None:
         if lead.config is None:
             return None
         config: dict[str, Any] = without_origin(lead.config)
         for region in regions:
             config = restack(config, region.stack, region.sources)
-        outside = [p for p in pairings if any(n != p.name for n in p.names) and place(p.name, lead.stacks) is None]
-        if outside:
-            name = outside[0].name
-            self._note(f"some models tie '{name}' to the embedding, others do not: the result has a head of its own")
+        heads = [n for n in tensors if n not in lead.tensors and tied_partner(lead, n) is not None]
+        if heads:
+            self._note(f"some models tie '{heads[0]}' to the embedding, others do not: the result has it of its own")
             config = untied(config)
         return config
 

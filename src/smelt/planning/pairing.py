@@ -9,7 +9,7 @@ from typing import Any
 from smelt.arch.config import tied
 from smelt.arch.layers import Stack, check_stack, is_before_blocks, module_of, place, renumber
 from smelt.arch.roles import Role, role
-from smelt.errors import InputError, listing, nearest
+from smelt.errors import InputError, listing
 from smelt.planning.views import View
 from smelt.recipes.nouns import Module, Slice
 from smelt.recipes.values import position_of
@@ -97,8 +97,10 @@ def pair_slices(parts: Sequence[Part], module: str | None) -> tuple[list[Pairing
     for part in parts:
         inside.extend(_pair_layers(part, module, layer))
         layer += part.length
+    _check_fit(parts)
     before = list(_pair_outside(parts[0], module, True))
     after = list(_pair_outside(parts[-1], module, False))
+    after += _own_head(parts, module, [p.name for p in after])
     stack = _stack_of(parts[0].leader, module)
     configs = [(p.leader.config, *p.ranges[p.lead]) for p in parts if p.ranges]
     sources = tuple((config, start, stop) for config, start, stop in configs if config is not None)
@@ -116,7 +118,8 @@ def source_name(view: View, name: str, lead: View) -> str:
     partner = tied_partner(view, name)
     if partner is None:
         raise InputError(
-            f"'{view.label}' has no tensor '{name}', which '{lead.label}' has{nearest(name, list(view.tensors)[:2000])}"
+            f"'{view.label}' has no tensor '{name}', which '{lead.label}' has; "
+            "models that are merged must have the same tensors"
         )
     return partner
 
@@ -226,6 +229,37 @@ def _pair_outside(part: Part, module: str | None, before: bool) -> Iterator[Pair
     for name in _wanted(part, list_names):
         names = tuple(source_name(view, name, part.leader) for view in part.views)
         yield Pairing(name, names, part, position_of(None, 0))
+
+
+def _own_head(parts: Sequence[Part], module: str | None, there: Sequence[str]) -> Iterator[Pairing]:
+    """Yield the head that the first model has of its own where the last one ties it to the embedding."""
+    first, last = parts[0].leader, parts[-1].leader
+    for name in _of_module(first, module):
+        if name not in there and place(name, first.stacks) is None and tied_partner(last, name) is not None:
+            names = tuple(source_name(view, name, last) for view in parts[-1].views)
+            yield Pairing(name, names, parts[-1], position_of(None, 0))
+
+
+def _check_fit(parts: Sequence[Part]) -> None:
+    """Check that the layers of different models fit together: what stands outside them must have the same shapes.
+
+    Raises:
+        InputError: naming the first tensor that differs.
+    """
+    first = parts[0].leader
+    last = parts[-1].leader
+    for view in dict.fromkeys(part.leader for part in parts):
+        rows = 0 if view is last else 1  # of what stands between, only the width of the layers matters
+        for name, tensor in first.tensors.items():
+            other = view.tensors.get(name)
+            if other is None or place(name, first.stacks) is not None:
+                continue
+            if other.shape[rows:] != tensor.shape[rows:]:
+                raise InputError(
+                    f"'{name}' is {list(tensor.shape)} in '{first.label}' and {list(other.shape)} in '{view.label}'; "
+                    "models whose layers are stacked must have the same width and vocabulary",
+                    parts[0].slice.line,
+                )
 
 
 def _of_module(view: View, module: str | None) -> list[str]:

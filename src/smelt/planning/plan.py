@@ -79,6 +79,7 @@ class Plan:
     recipe: Recipe
     checkpoints: tuple[Checkpoint, ...]
     labels: tuple[str, ...]  # what the checkpoints are called in written files; never an absolute path
+    fingerprints: tuple[Mapping[str, Any], ...]  # what tells whether a checkpoint's files are still the planned ones
     references: Mapping[Reference, int]  # which checkpoint each model of the recipe is
     templates: tuple[Template, ...]
     outputs: tuple[Output, ...]
@@ -100,8 +101,15 @@ class Plan:
 
     def formula(self, output: Output) -> str:
         """Return how an output comes about, in algebra over the checkpoints' names."""
-        names = [self.labels[i[0].checkpoint] for i in output.inputs]
-        return describe(self.templates[output.template].root, names, output.slots)
+        names = self.short_names
+        inputs = [names[pieces[0].checkpoint] for pieces in output.inputs]
+        return describe(self.templates[output.template].root, inputs, output.slots)
+
+    @property
+    def short_names(self) -> list[str]:
+        """Return what formulas call the checkpoints: the last part of their labels where that tells them apart."""
+        tails = [label.replace("\\", "/").rstrip("/").split("/")[-1] for label in self.labels]
+        return [t if tails.count(t) == 1 else label for t, label in zip(tails, self.labels, strict=True)]
 
     def to_json(self) -> dict[str, Any]:
         """Return the whole plan as plain data."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from smelt.algebra.templates import COPY, Template
 from smelt.arch.config import with_dtype
-from smelt.errors import InputError, nearest
+from smelt.errors import InputError, listing, nearest
 from smelt.planning.binding import Binder
 from smelt.planning.cost import estimate
 from smelt.planning.documents import DocumentPlanner, Merged
@@ -65,13 +66,14 @@ class _Planner:
         return Plan(
             recipe,
             checkpoints,
-            tuple(public_names(checkpoints)),
-            {reference: checkpoints.index(self._checkpoints[v.home]) for reference, v in self._opened.items()},
+            tuple(public_names(checkpoints, recipe.names)),
+            tuple(checkpoint.fingerprint() for checkpoint in checkpoints),
+            {reference: view.home for reference, view in self._opened.items()},
             tuple(templates),
             tuple(outputs),
             tuple(lay_out([o.spec for o in outputs], shard_bytes)),
             _final_config(merged.view.config, outputs),
-            tuple(choose_copies(self._checkpoints, merged.view.home)),
+            tuple(choose_copies(self._checkpoints, merged.view.home, merged.view.tokenizer)),
             tuple(dict.fromkeys(notes)),
             estimate(outputs, templates, checkpoints),
         )
@@ -113,23 +115,27 @@ class _Planner:
                 self._views[identity] = view_checkpoint(checkpoint, len(self._checkpoints), str(reference))
                 self._checkpoints.append(checkpoint)
         except InputError as error:
-            names = self._recipe.names
-            hint = f" (documents of this recipe: {', '.join(names)})" if names and "no such" in str(error) else ""
-            close = nearest(reference.text, names).rstrip(".") if hint else ""
-            raise InputError(f"{error}{close}{hint}", reference.line) from error
+            raise InputError(f"{error}{self._hint_documents(reference)}", reference.line) from error
         return self._views[identity]
+
+    def _hint_documents(self, reference: Reference) -> str:
+        """Name the documents, one of which may be meant by a model that is not on disk."""
+        names = self._recipe.names
+        if not names or not reference.may_be_document or os.path.exists(reference.text):
+            return ""
+        return f" (documents of this recipe: {listing(names)}{nearest(reference.text, names).rstrip('.')})"
 
     def _outputs(self, merged: Merged) -> tuple[list[Output], list[Template]]:
         document = self._recipe.result
         asked = document.out_dtype or document.dtype
-        numbers: dict[int, int] = {}
+        numbers: dict[str, int] = {}
         templates: list[Template] = []
         outputs = []
         for name, bound in merged.view.tensors.items():
-            if id(bound.template) not in numbers:
-                numbers[id(bound.template)] = len(templates)
+            number = numbers.setdefault(bound.template.root.key, len(templates))
+            if number == len(templates):
                 templates.append(bound.template)
-            outputs.append(self._output(name, bound, asked or merged.dtypes[name], numbers[id(bound.template)]))
+            outputs.append(self._output(name, bound, asked or merged.dtypes[name], number))
         return outputs, templates
 
     def _output(self, name: str, bound: Bound, dtype: DType, template: int) -> Output:

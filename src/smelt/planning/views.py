@@ -34,15 +34,6 @@ class Bound:
     wide: bool = False
     equal: tuple[Input, ...] = ()
 
-    def same_as(self, other: Bound) -> bool:
-        """Say whether both are the same tensor, computed in the same way from the same places."""
-        return (
-            self.inputs == other.inputs
-            and self.template.root.key == other.template.root.key
-            and self.slots == other.slots
-            and self.keys == other.keys
-        )
-
 
 @dataclass(frozen=True, eq=False)
 class View:
@@ -53,8 +44,8 @@ class View:
         identity: equal for two views of the same place.
         tensors: its tensors by name, in storage order.
         config: its ``config.json``, if there is one.
-        home: the checkpoint whose tokenizer and other files belong to it, as a position in the plan.
-        is_document: whether it is an intermediate of the recipe.
+        home: the checkpoint whose files belong to it, as a position in the plan.
+        tokenizer: the checkpoint whose tokenizer belongs to it, likewise.
     """
 
     label: str
@@ -62,7 +53,7 @@ class View:
     tensors: Mapping[str, Bound]
     config: Mapping[str, Any] | None
     home: int
-    is_document: bool
+    tokenizer: int
     stacks: tuple[Stack, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,4 +72,4 @@ def view_checkpoint(checkpoint: Checkpoint, number: int, label: str) -> View:
         )
         for name, spec in checkpoint.specs.items()
     }
-    return View(label, checkpoint.identity, tensors, checkpoint.config, number, False)
+    return View(label, checkpoint.identity, tensors, checkpoint.config, number, number)

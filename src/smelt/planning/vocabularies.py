@@ -31,14 +31,16 @@ class Vocabularies:
 
     def of(self, view: View) -> dict[str, int] | None:
         """Return token → id, or ``None`` for a model without ``tokenizer.json``."""
-        if view.home not in self._read:
-            home = self._checkpoints[view.home]
+        if view.tokenizer not in self._read:
+            home = self._checkpoints[view.tokenizer]
             found = TOKENIZER in home.files
-            self._read[view.home] = vocabulary(home.read_file(TOKENIZER)) if found else None
-        return self._read[view.home]
+            self._read[view.tokenizer] = vocabulary(home.read_file(TOKENIZER)) if found else None
+        return self._read[view.tokenizer]
 
     def relation(self, lead: View, other: View) -> tuple[Relation | None, Sequence[str], Sequence[str]]:
         """Compare two models: how the first stands to the second, tokens that the larger adds, disagreements."""
+        if lead.tokenizer == other.tokenizer:
+            return Relation.SAME, (), ()
         ours, theirs = self.of(lead), self.of(other)
         if ours is None or theirs is None:
             return None, (), ()
@@ -72,8 +74,10 @@ def align_rows(view: View, name: str, lead: View, lead_name: str, asked: bool, v
             tokens = f": '{larger.label}' adds {listing(added, 8)}" if added else ", for the same tokens"
             raise InputError(f"{found}{tokens}; write 'tokenizer_source: base' to keep the rows of '{lead.label}'")
         return _with_rows_of(theirs, ours, found)
-    why = f"tokens differ, {listing(disagreements, 3)}" if disagreements else "the tokenizers cannot be compared"
-    raise InputError(f"{found}, and their {why}; aligning different vocabularies is not supported yet")
+    why = (
+        f"their tokens differ ({listing(disagreements, 3)})" if disagreements else f"one has no {TOKENIZER} to compare"
+    )
+    raise InputError(f"{found}, and {why}; aligning different vocabularies is not supported yet")
 
 
 def check_tokenizer(tokenizer: Tokenizer, views: Sequence[View], lead: View, vocabularies: Vocabularies) -> None:
@@ -90,13 +94,16 @@ def check_tokenizer(tokenizer: Tokenizer, views: Sequence[View], lead: View, voc
     for view in views:
         relation, added, disagreements = vocabularies.relation(lead, view)
         cut = source == "base" and relation in (Relation.A_IS_PREFIX, Relation.B_IS_PREFIX)
-        if relation not in (Relation.SAME, None) and not cut:
-            what = f"adds {listing(added, 5)}" if added else f"differs: {listing(disagreements, 3)}"
-            raise InputError(
-                f"{words} needs tokens to be aligned, which is not supported yet: the vocabulary of "
-                f"'{lead.label}' and that of '{view.label}' are not the same; one {what}",
-                line,
-            )
+        if relation is Relation.SAME or cut or (relation is None and source == "base"):
+            continue
+        what = f"the larger one adds {listing(added, 5)}" if added else listing(disagreements, 3)
+        if relation is None:
+            what = f"one of them has no {TOKENIZER}"
+        raise InputError(
+            f"{words} needs tokens to be aligned, which is not supported yet: the vocabularies of "
+            f"'{lead.label}' and '{view.label}' are not known to be the same: {what}",
+            line,
+        )
     multiple = tokenizer.pad_to_multiple_of
     rows = [b.shape[0] for n, b in lead.tensors.items() if b.shape and role(n, b.shape, lead.config) is Role.EMBEDDING]
     if multiple is not None and any(r % multiple for r in rows):
@@ -116,7 +123,7 @@ def check_chat_template(template: str, views: Sequence[View], checkpoints: Seque
             "'chat_template' other than 'auto' is not supported yet; delete the line and put the template into "
             "chat_template.jinja of the result"
         )
-    found = [_chat_files(checkpoints[view.home]) for view in views]
+    found = [_chat_files(checkpoints[view.tokenizer]) for view in views]
     for view, files in zip(views, found, strict=True):
         if files != found[0]:
             raise InputError(

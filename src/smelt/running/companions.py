@@ -13,6 +13,7 @@ from smelt.planning.plan import Plan
 from smelt.recipes.nouns import Reference
 from smelt.recipes.writing import write_recipe
 from smelt.tensors.checkpoint import CONFIG_NAME
+from smelt.tensors.platform import open_file, sync_file, write_at
 from smelt.tensors.shards import INDEX_NAME, index_json
 
 RECIPE_NAME = "smelt_recipe.yml"
@@ -26,14 +27,14 @@ def write_companions(plan: Plan, folder: Path) -> None:
         OSError: when a file cannot be written.
     """
     for number, name in plan.copies:
-        (folder / name).write_bytes(plan.checkpoints[number].read_file(name))
+        _write(folder / name, plan.checkpoints[number].read_file(name))
     if plan.config is not None:
-        _write(folder / CONFIG_NAME, json.dumps(plan.config, indent=2, ensure_ascii=False) + "\n")
+        _write(folder / CONFIG_NAME, (json.dumps(plan.config, indent=2, ensure_ascii=False) + "\n").encode())
     if len(plan.shards) > 1:
-        _write(folder / INDEX_NAME, index_json(plan.shards))
+        _write(folder / INDEX_NAME, index_json(plan.shards).encode())
     recipe = resolved_recipe(plan)
-    _write(folder / RECIPE_NAME, recipe)
-    _write(folder / CARD_NAME, model_card(plan, recipe))
+    _write(folder / RECIPE_NAME, recipe.encode())
+    _write(folder / CARD_NAME, model_card(plan, recipe).encode())
 
 
 def resolved_recipe(plan: Plan) -> str:
@@ -92,5 +93,7 @@ def _cite(paper: str) -> str:
     return paper
 
 
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
+def _write(path: Path, content: bytes) -> None:
+    with open_file(path, "xb") as file:
+        write_at(file, content, 0)
+        sync_file(file)

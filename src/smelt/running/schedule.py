@@ -8,8 +8,8 @@ done by one worker from start to end.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from smelt.running.sources import Reader
 from smelt.running.tasks import Task
@@ -22,7 +22,7 @@ class Open:
     task: Task
     prepared: bool = False
     busy: bool = False  # a worker prepares or concludes it
-    next_block: int = 0
+    waiting: list[int] = field(default_factory=list)  # the blocks that nobody has taken yet, the next one last
     left: int = 0
 
 
@@ -32,12 +32,13 @@ class Schedule:
     Args:
         tasks: in the order in which they are to be done.
         window: how many are open at a time.
-        shuffled: a permutation to take blocks in, for tests: maps (count) to an order.
+        order: in which the blocks of a tensor are taken, given their number.
     """
 
-    def __init__(self, tasks: Sequence[Task], window: int) -> None:
+    def __init__(self, tasks: Sequence[Task], window: int, order: Callable[[int], Sequence[int]] = range) -> None:
         self._waiting: Iterator[Task] = iter(tasks)
         self._window = window
+        self._order = order
         self._open: list[Open] = []
         self._condition = threading.Condition()
         self._error: BaseException | None = None
@@ -79,7 +80,7 @@ class Schedule:
             task.prepare(reader)
             with self._condition:
                 entry.prepared, entry.busy = True, False
-                entry.next_block, entry.left = 0, task.blocks
+                entry.waiting, entry.left = list(self._order(task.blocks))[::-1], task.blocks
                 self._condition.notify_all()
         else:
             task.do_block(block, reader)
@@ -94,9 +95,8 @@ class Schedule:
                     if not entry.prepared:
                         entry.busy = True
                         return entry, None
-                    if entry.next_block < entry.task.blocks:
-                        entry.next_block += 1
-                        return entry, entry.next_block - 1
+                    if entry.waiting:
+                        return entry, entry.waiting.pop()
                 if len(self._open) < self._window and (task := next(self._waiting, None)) is not None:
                     self._open.append(Open(task))
                 elif not self._open:

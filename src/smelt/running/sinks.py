@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from smelt.planning.plan import Plan
 from smelt.tensors.platform import File, open_file, reserve, sync_file, write_at
+from smelt.tensors.shards import Shard
 
 Bytes = NDArray[np.uint8]
 
@@ -37,13 +38,20 @@ class FileSink:
     def __init__(self, plan: Plan, folder: Path) -> None:
         self._files: list[File] = []
         self._places: dict[str, tuple[File, int]] = {}
-        for shard in plan.shards:
-            file = open_file(folder / shard.file_name, "xb")
-            self._files.append(file)
-            reserve(file, shard.size_bytes)
-            write_at(file, shard.header, 0)
-            for name, stored in shard.tensors.items():
-                self._places[name] = (file, len(shard.header) + stored.start)
+        try:
+            for shard in plan.shards:
+                self._create(shard, folder)
+        except BaseException:
+            self.close()
+            raise
+
+    def _create(self, shard: Shard, folder: Path) -> None:
+        file = open_file(folder / shard.file_name, "xb")
+        self._files.append(file)
+        reserve(file, shard.size_bytes)
+        write_at(file, shard.header, 0)
+        for name, stored in shard.tensors.items():
+            self._places[name] = (file, len(shard.header) + stored.start)
 
     def write(self, name: str, start_byte: int, data: Bytes) -> None:
         """Write at the tensor's place in its file."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Hashable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ class Arrays:
     """Weights in memory. Arrays are used where they are; only those with gaps or foreign byte order are copied."""
 
     files: tuple[str, ...] = ()
+    paths: tuple[Path, ...] = ()
     repository: str | None = None
     commit: str | None = None
 

@@ -31,6 +31,10 @@ class Place(Protocol):
     files: tuple[str, ...]
 
     @property
+    def paths(self) -> tuple[Path, ...]:
+        """The folder and files on this machine that are read, links resolved."""
+
+    @property
     def specs(self) -> Mapping[str, TensorSpec]:
         """The tensors by name, in storage order."""
 
@@ -92,6 +96,9 @@ class Checkpoint:
 
     def __add__(self, other: Operand) -> Combination:
         return as_combination(self) + other
+
+    def __radd__(self, other: object) -> Combination:
+        return as_combination(self).__radd__(other)
 
     def __sub__(self, other: Operand) -> Combination:
         return as_combination(self) - other
@@ -160,6 +167,11 @@ class Checkpoint:
         """The hub commit that is read, for a model of the hub."""
         return self._place.commit
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The folder and files on this machine that are read, links resolved; none for arrays and unfetched models."""
+        return self._place.paths
+
     def fetch(self, progress: bool = False) -> None:
         """Make sure that the weights are on this machine: downloads those of a hub model that is not in the cache.
 
@@ -194,7 +206,7 @@ class Checkpoint:
         return self._place.fingerprint()
 
     def close(self) -> None:
-        """Close the files; what is asked for later opens them again."""
+        """Let go of the files; what is asked for later opens them again."""
         if self._opened is not None:
             self._opened.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Union
 
 if TYPE_CHECKING:
@@ -24,10 +25,15 @@ class Combination:
     def __sub__(self, other: Operand) -> Combination:
         return self + -1.0 * as_combination(other)
 
+    def __radd__(self, other: object) -> Combination:
+        if other == 0:  # where sum() starts
+            return self
+        raise TypeError(f"a checkpoint cannot be added to {other!r}")
+
     def __mul__(self, factor: float) -> Combination:
-        if not isinstance(factor, int | float):
+        if not isinstance(factor, Real):
             raise TypeError(f"checkpoints can be multiplied by numbers, not by {type(factor).__name__}")
-        return Combination(tuple((factor * weight, checkpoint) for weight, checkpoint in self.terms))
+        return Combination(tuple((float(factor) * weight, checkpoint) for weight, checkpoint in self.terms))
 
     __rmul__ = __mul__
 
@@ -40,7 +46,11 @@ class Combination:
 
 def as_combination(operand: Operand) -> Combination:
     """Return a checkpoint as the combination of itself alone."""
-    return operand if isinstance(operand, Combination) else Combination(((1.0, operand),))
+    if isinstance(operand, Combination):
+        return operand
+    if not hasattr(operand, "specs"):
+        raise TypeError(f"checkpoints can be combined with one another, not with {operand!r}")
+    return Combination(((1.0, operand),))
 
 
 def _collected(terms: tuple[Term, ...]) -> tuple[Term, ...]:

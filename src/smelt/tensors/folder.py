@@ -71,11 +71,15 @@ class LocalFiles:
         return {name: _fingerprint(self._folder / name, str(self._shown / name)) for name in self._headers}
 
     def close(self) -> None:
-        """Close the files; a later ``read`` opens them again."""
+        """Let go of the files: each is closed when no thread reads it; a later ``read`` opens it again."""
         with self._lock:
-            for file in self._open.values():
-                file.close()
             self._open.clear()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The folder and the weight files, links resolved."""
+        files = (self._folder, *(self._folder / name for name in self._headers))
+        return tuple(Path(os.path.realpath(path)) for path in files)
 
     def _borrow(self, file_name: str) -> File:
         with self._lock:

@@ -29,6 +29,8 @@ _TIMEOUT_SECONDS = 30
 class RemoteFiles:
     """Weights on the hub whose headers are known, and the small files beside them, which are here."""
 
+    paths: tuple[Path, ...] = ()
+
     def __init__(
         self, repository: str, commit: str, folder: Path, files: tuple[str, ...], headers: Mapping[str, Header]
     ) -> None:

@@ -1,0 +1,178 @@
+"""The folder that appears only when it is complete: refusals, replacement, and what an interruption leaves."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+import smelt
+import tiny
+from smelt.errors import InputError, RunError, SmeltError
+from smelt.running import output, runner
+from smelt.running.runner import Pace, run_plan
+
+COPY = "merge_method: passthrough\nmodels: [{model: a}]\n"
+SCALED = COPY + "parameters: {scale: 2}\n"
+
+
+@pytest.fixture(autouse=True)
+def models(here):
+    tiny.save_llama(here / "a", 0)
+    tiny.save_llama(here / "b", 1)
+
+
+def names(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_an_output_that_exists(here):
+    (here / "out").mkdir()
+    smelt.merge(COPY, "out")  # an empty folder is no loss
+    before = tiny.read("out")
+    with pytest.raises(InputError, match=r"^out: exists; choose another folder, or replace it with --force$"):
+        smelt.merge(SCALED, "out")
+    (here / "file").write_text("")
+    for force in (False, True):
+        with pytest.raises(InputError, match="file: is a file; name a folder for the output"):
+            smelt.merge(COPY, "file", force=force)
+    assert tiny.digest(tiny.read("out")) == tiny.digest(before)
+
+
+@pytest.mark.parametrize("into", ["a", "a/inside", ".", "link", "link/inside", "sub/../a", "x"])
+def test_an_output_that_is_or_holds_or_lies_in_an_input(here, into):
+    (here / "link").symlink_to(here / "a")
+    text = COPY
+    if into == "x":  # the partial output would take the input's place
+        (here / "a").rename(here / "x.partial")
+        text = COPY.replace("model: a", "model: x.partial")
+    before = names(here)
+    for force in (False, True):
+        with pytest.raises(InputError, match=r"the output may not be, hold or lie in the input '(a|x.partial)'; name"):
+            smelt.merge(text, into, force=force)
+    assert names(here) == before
+
+
+def test_the_folder_that_holds_a_single_input_file(here):
+    for into in ("a", "a/merged"):
+        with pytest.raises(InputError, match="may not be, hold or lie in"):
+            smelt.merge(COPY.replace("model: a", "model: a/model.safetensors"), into, force=True)
+
+
+def test_the_old_output_stays_until_the_new_one_is_complete(here, monkeypatch):
+    smelt.merge(COPY, "out")
+    (here / "out" / "notes.txt").write_text("mine")
+    (here / "out.old").mkdir()
+    (here / "out.old" / "mine").write_text("kept")
+    before = {path.name: path.read_bytes() for path in (here / "out").iterdir()}
+    seen = []
+
+    def look(self):
+        seen.append({path.name: path.read_bytes() for path in (here / "out").iterdir()} == before)
+        return complete(self)
+
+    complete = runner.FileSink.complete
+    monkeypatch.setattr(runner.FileSink, "complete", look)
+    smelt.merge(SCALED, "out", force=True)
+    assert seen == [True]
+    assert not (here / "out" / "notes.txt").exists()
+    expected = (2 * tiny.read("a")["model.norm.weight"].astype("f4")).astype(tiny.BF16)
+    assert np.array_equal(tiny.read("out")["model.norm.weight"], expected)
+    assert names(here / "out.old") == ["mine"]
+    assert [name for name in names(here) if "partial" in name or ".old1" in name] == []
+
+
+def test_an_output_behind_a_link_replaces_what_it_points_to(here):
+    smelt.merge(COPY, "real/out")
+    (here / "link").symlink_to(here / "real" / "out")
+    smelt.merge(SCALED, "link", force=True)
+    assert (here / "link").is_symlink()
+    assert tiny.digest(tiny.read("real/out")) == tiny.digest(smelt.merge(SCALED))
+    assert names(here / "real") == [name for name in names(here / "real") if name.startswith("out")]
+
+
+def test_a_rename_that_fails_brings_the_old_output_back(here, monkeypatch):
+    smelt.merge(COPY, "out")
+    before = tiny.digest(tiny.read("out"))
+    rename = output.rename
+
+    def refuse(source, target):
+        if source.name == "out.partial":
+            raise RunError("no")
+        rename(source, target)
+
+    monkeypatch.setattr(output, "rename", refuse)
+    with pytest.raises(RunError):
+        smelt.merge(SCALED, "out", force=True)
+    assert tiny.digest(tiny.read("out")) == before
+    assert sorted(path.name for path in here.iterdir()) == ["a", "b", "out"]
+
+
+def test_a_disk_without_room(here, monkeypatch):
+    usage = shutil.disk_usage(here)._replace(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(InputError, match=r"^out: 0\.0 GB will be written, and 0\.0 GB are free$"):
+        smelt.merge(COPY, "out")
+    assert not (here / "out").exists()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, RunError("No space left on device")])
+@pytest.mark.parametrize("threads", [1, 4])
+def test_what_stops_a_run_leaves_nothing(here, monkeypatch, error, threads):
+    before = names(here)
+    calls = []
+
+    def fail(self, name, start_byte, data):
+        calls.append(name)
+        if len(calls) == 3:
+            raise error
+
+    monkeypatch.setattr(runner.FileSink, "write", fail)
+    with pytest.raises(error if isinstance(error, type) else RunError):
+        run_plan(smelt.plan(SCALED), "out", pace=Pace(threads))
+    assert names(here) == before
+
+
+def test_an_input_that_changes_after_planning(here):
+    plan = smelt.plan(SCALED)
+    weights = here / "a" / "model.safetensors"
+    content = weights.read_bytes()
+    for changed, words in (
+        (content[:-40], "model.safetensors: truncated: 40 of 312 bytes"),
+        (content, "'a': .*changed"),
+    ):
+        weights.unlink()
+        weights.write_bytes(changed)
+        with pytest.raises(SmeltError, match=words):
+            smelt.run(plan, "out")
+        assert sorted(path.name for path in here.iterdir()) == ["a", "b"]
+
+
+def test_a_leftover_of_a_run_that_was_killed(here):
+    (here / "out.partial").mkdir()
+    (here / "out.partial" / "model-00001-of-00002.safetensors").write_text("half")
+    with pytest.raises(InputError, match=r"^out: out\.partial exists: an interrupted run left it, or one is at work; "):
+        smelt.merge(COPY, "out")
+    smelt.merge(COPY, "out", force=True)
+    assert "model-00001-of-00002.safetensors" not in names(here / "out")
+    assert not (here / "out.partial").exists()
+
+
+def test_what_is_no_model_is_never_deleted(here):
+    for place in ("out", "out.partial"):
+        (here / place).mkdir()
+        (here / place / "thesis.txt").write_text("mine")
+        with pytest.raises(InputError, match="is no model; smelt does not delete it, choose another folder"):
+            smelt.merge(COPY, "out", force=True)
+        assert names(here / place) == ["thesis.txt"]
+        shutil.rmtree(here / place)
+
+
+def test_progress_reaches_the_total(here):
+    plan = smelt.plan(SCALED)
+    seen = []
+    smelt.run(plan, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (plan.cost.read_bytes, plan.cost.read_bytes)
+    assert all(total == plan.cost.read_bytes for _, total in seen)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    with pytest.raises(InputError, match="'threads' must be at least 1, not 0"):
+        smelt.run(plan, threads=0)
