@@ -1,11 +1,9 @@
 """Carries out an expression as a run does, pass by pass and block by block, without files, plans or threads."""
 
-from functools import partial
-
 import numpy as np
 
 from smelt.algebra.expressions import Sort, input_tensor, stack
-from smelt.algebra.grid import block_bounds, block_count
+from smelt.algebra.grid import block_bounds, block_count, sizes_of
 from smelt.algebra.interpreter import Tile, TileProgram, meet
 from smelt.algebra.numbers import solve
 from smelt.algebra.questions import ask
@@ -21,6 +19,7 @@ class Evaluation:
         self.shape = np.shape(inputs[0])
         self.inputs = [np.asarray(x, self.precision).reshape(-1) for x in inputs]
         self.size = self.inputs[0].size
+        self.sizes = sizes_of(self.shape)
         self.blocks = list(range(block_count(self.shape)))
         self.order = order or list
         self.answers = {}
@@ -43,7 +42,7 @@ class Evaluation:
     def number(self):
         """Return the root's value as a number."""
         self.answer_all()
-        return solve([self.root], self.slots, self.size, self.answers)[self.root.key]
+        return solve([self.root], self.slots, self.sizes, self.answers)[self.root.key]
 
     def tensor(self):
         """Return the root's value as an array of the tensor's shape."""
@@ -54,29 +53,30 @@ class Evaluation:
     def evaluate(self, node, start, stop):
         """Return elements [start, stop) of a node."""
         program = TileProgram([node], self.precision)
-        values = solve(program.numbers, self.slots, self.size, self.answers)
+        values = solve(program.numbers, self.slots, self.sizes, self.answers)
         numbers = meet(program.numbers, values, self.precision)
         pieces = []
         for low in range(start, stop, self.tile) or [0]:
             high = min(low + self.tile, stop)
-            tile = Tile(low, high - low, [x[low:high] for x in self.inputs], numbers, self.keys)
+            tile = Tile(low, high - low, self.sizes["row"], [x[low:high] for x in self.inputs], numbers, self.keys)
             pieces.append(program(tile)[0])
         return np.concatenate(pieces, axis=-1)
 
     def _ask(self, node):
         numbers = [a for a in node.args if a.sort is Sort.NUMBER]
-        known = solve(numbers, self.slots, self.size, self.answers)
+        known = solve(numbers, self.slots, self.sizes, self.answers)
         value = known[numbers[0].key] if numbers else None
-        return ask(node, value, self.size, partial(block_bounds, self.shape), self.precision)
+        return ask(node, value, self.shape, self.precision)
 
     def _measure(self, question):
         partials = [None] * len(self.blocks)
         for number in self.order(self.blocks):
             start, stop = block_bounds(self.shape, number)
-            partials[number] = question.open_block(stop - start)
+            partial = question.open_block(start, stop)
             for low in range(start, stop, self.tile):
                 high = min(low + self.tile, stop)
-                question.measure(partials[number], [self.evaluate(e, low, high) for e in question.operands])
+                question.measure(partial, [self.evaluate(e, low, high) for e in question.operands], low)
+            partials[number] = question.close_block(partial)
         question.conclude(partials, self.evaluate)
 
 

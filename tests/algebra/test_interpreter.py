@@ -165,7 +165,7 @@ def test_a_program_computes_several_roots_at_once_and_shares_what_they_share():
     program = TileProgram([shared + 1.0, shared, sum_models(models(2))], np.dtype(np.float32))
     a, b = np.float32([1, 2]), np.float32([3, 4])
     numbers = meet(program.numbers, {n.key: np.float64(1) for n in program.numbers}, np.dtype(np.float32))
-    results = program(Tile(0, 2, [a, b], numbers, []))
+    results = program(Tile(0, 2, 2, [a, b], numbers, []))
     assert [r.tolist() for r in results] == [[4, 9], [3, 8], [4, 6]]
 
 
@@ -180,7 +180,7 @@ def test_inputs_are_never_written_to():
 def test_a_program_does_not_compute_numbers():
     program = TileProgram([total(X)], np.dtype(np.float32))
     with pytest.raises(TypeError, match="computes tensors, not a number"):
-        program(Tile(0, 1, [np.float32([1])], {total(X).key: 1.0}, []))
+        program(Tile(0, 1, 1, [np.float32([1])], {total(X).key: 1.0}, []))
 
 
 def test_division_by_zero_and_overflow_are_quiet():

@@ -135,9 +135,9 @@ def test_a_scalar_function_works_on_a_gram_matrix():
 
 def test_a_partial_takes_tiles_of_any_length_at_the_end():
     node = total(X)
-    question = ask(node, None, 300, lambda block: (0, 300), np.dtype(np.float32))
-    partial = question.open_block(300)
+    question = ask(node, None, (300,), np.dtype(np.float32))
+    partial = question.open_block(0, 300)
     for start, stop in ((0, 256), (256, 300)):
-        question.measure(partial, [np.arange(start, stop, dtype=np.float32)])
-    question.conclude([partial], lambda *_: None)
+        question.measure(partial, [np.arange(start, stop, dtype=np.float32)], start)
+    question.conclude([question.close_block(partial)], lambda *_: None)
     assert question.answer == 299 * 300 / 2

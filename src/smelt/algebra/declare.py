@@ -1,7 +1,8 @@
 """How a merge method is declared: its tensors, its settings, its paper. Everything else is derived from this.
 
-A method is a plain function. Positional parameters are tensors: ``base`` and ``models``, or exactly ``a, b``, or one
-``model``; a further positional parameter ``rng`` asks for randomness. Keyword-only parameters are its settings:
+A method is a plain function. Positional parameters are tensors: ``models``; ``base`` and ``models``; ``models`` and
+``base = None`` for a base that may be left out; exactly ``a, b``; or one ``model``. A further positional parameter
+``rng`` asks for randomness. Keyword-only parameters are its settings:
 
 =====================  ==================================================================================
 annotation             meaning
@@ -33,6 +34,12 @@ T = TypeVar("T")
 
 class PerModel(Expr, Generic[T]):
     """Annotation of a setting that has one value per model; in the traced function it is a number per model."""
+
+
+# Equal models come out as they are · their order does not matter · scaling the differences (or, without a base, the
+# models) scales the result · moving all models and the base by one tensor moves the result · so does a rotation ·
+# listing the base as a model changes nothing.
+Property = Literal["fixed point", "model order", "scale", "translation", "rotation", "listed base"]
 
 
 @dataclass(frozen=True)
@@ -131,6 +138,8 @@ class Method:
     random: bool  # whether it takes ``rng``
     settings: tuple[Setting, ...]
     exact: Literal["everywhere", "machine"]
+    models: tuple[int, int | None]  # the fewest and the most models, the base not counted
+    holds: tuple[Property, ...]  # what ``smelt.testing`` checks of it
 
     @property
     def setting(self) -> Mapping[str, Setting]:
@@ -141,6 +150,11 @@ class Method:
     def needs_base(self) -> bool:
         """Whether a base model must be named."""
         return self.tensors[0] in ("base", "a")
+
+    @property
+    def takes_base(self) -> bool:
+        """Whether it works on differences from a base model, if one is named."""
+        return "base" in self.tensors
 
     @property
     def doc(self) -> str:
@@ -157,7 +171,13 @@ _loaded = False
 
 
 def method(
-    name: str, *, title: str, paper: str, exact: Literal["everywhere", "machine"] = "everywhere"
+    name: str,
+    *,
+    title: str,
+    paper: str,
+    exact: Literal["everywhere", "machine"] = "everywhere",
+    models: tuple[int, int | None] = (1, None),
+    holds: tuple[Property, ...] = (),
 ) -> Callable[[Callable[..., Any]], Method]:
     """Register the decorated function as a merge method.
 
@@ -166,13 +186,15 @@ def method(
         title: the method's name in prose.
         paper: an arXiv id (``arXiv:2306.01708``) or another citation.
         exact: ``everywhere`` when the bytes are the same on every machine, ``machine`` for factorisations.
+        models: the fewest and the most models it takes, the base not counted; ``None`` for no limit.
+        holds: properties that the conformance tests of ``smelt.testing`` hold it to.
 
     Raises:
         TypeError: when the signature is not a method's, or the name is taken by another function.
     """
 
     def register(function: Callable[..., Any]) -> Method:
-        declared = _declare(function, name, title, paper, exact)
+        declared = _declare(function, name, title, paper, exact, models, holds)
         known = _registry.setdefault(name, declared)
         if known.function.__qualname__ != function.__qualname__ or known.function.__module__ != function.__module__:
             raise TypeError(f"two methods are called '{name}': {known.function.__module__} and {function.__module__}")
@@ -209,11 +231,17 @@ def catalogue() -> dict[str, Method]:
     return dict(sorted(_registry.items()))
 
 
-TENSORS = (("models",), ("base", "models"), ("a", "b"), ("model",))
+TENSORS = (("models",), ("base", "models"), ("models", "base"), ("a", "b"), ("model",))
 
 
 def _declare(
-    function: Callable[..., Any], name: str, title: str, paper: str, exact: Literal["everywhere", "machine"]
+    function: Callable[..., Any],
+    name: str,
+    title: str,
+    paper: str,
+    exact: Literal["everywhere", "machine"],
+    models: tuple[int, int | None],
+    holds: tuple[Property, ...],
 ) -> Method:
     parameters = inspect.signature(function).parameters.values()
     positional = tuple(p.name for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY)
@@ -230,7 +258,10 @@ def _declare(
     unset = [s.parameter for s in settings if s.per_model and s.default is None]
     if unset and "models" in tensors:
         raise TypeError(f"{name}: '{unset[0]}' has a value for every model, so None cannot be its default")
-    return Method(name, title, paper, function, tensors, "rng" in positional, settings, exact)
+    unknown = [p for p in holds if p not in get_args(Property)]
+    if unknown:
+        raise TypeError(f"{name}: holds {unknown}; allowed: {get_args(Property)}")
+    return Method(name, title, paper, function, tensors, "rng" in positional, settings, exact, models, holds)
 
 
 def _declare_setting(parameter: inspect.Parameter, hint: Any, doc: str) -> Setting:

@@ -9,8 +9,9 @@ A node is a value: frozen, and equal to any node of the same content. It has a *
 ``MATRIX``     models × models float64 numbers (a Gram matrix)
 ``SELECTION``  the answer (threshold, cut) to "which are the k largest"
 
-``models`` is the length of its leading model axis, or ``None`` without one. ``degree`` is the sum of the coefficients
-of the models in it where that is known: 1 makes it a *weight*, 0 a *delta*.
+``models`` is the length of its leading model axis, or ``None`` without one. ``along`` says that a number is one per
+``row`` or ``column`` of the tensor (rows × last dimension), and not one for the whole. ``degree`` is the sum of the
+coefficients of the models in it where that is known: 1 makes it a *weight*, 0 a *delta*.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Union
 
@@ -38,7 +39,7 @@ Attribute = int | float | str | None
 Operand = Union["Expr", float, int]
 
 # Nodes that ask something of a whole tensor: each needs the pass before it.
-QUESTIONS = ("total", "dot", "gram", "select")
+QUESTIONS = ("total", "dot", "gram", "largest", "select")
 
 PER_ELEMENT = (Sort.TENSOR, Sort.MASK)
 
@@ -53,12 +54,14 @@ class Expr:
     sort: Sort = Sort.TENSOR
     models: int | None = None
     degree: float | None = None
+    along: str | None = None
     key: str = field(init=False)  # the content key: equal for equal nodes, on every machine
     depth: int = field(init=False)  # how many passes over the tensor must be complete before it can be computed
 
     def __post_init__(self) -> None:
         # Both are computed at once, so that no walk over a long chain of nodes recurses.
-        text = json.dumps([self.op, self.attributes, self.sort.value, self.models, [a.key for a in self.args]])
+        content = [self.op, self.attributes, self.sort.value, self.models, [a.key for a in self.args], self.along]
+        text = json.dumps(content if self.along else content[:-1])
         object.__setattr__(self, "key", hashlib.sha256(text.encode()).hexdigest())
         below = max((a.depth for a in self.args), default=0)
         object.__setattr__(self, "depth", below + (self.op in QUESTIONS))
@@ -137,7 +140,7 @@ class Expr:
             raise TypeError(f"no single model can be taken from a {self.sort.value}")
         if self.op == "stack":
             return self.args[model]
-        return Expr("pick", (self,), (model,), self.sort, None, self.degree)
+        return Expr("pick", (self,), (model,), self.sort, None, self.degree, self.along)
 
     def __iter__(self) -> Iterator[Expr]:
         """The models one by one, for methods in which the order of the models is the algorithm."""
@@ -199,6 +202,18 @@ def join_models(*nodes: Expr) -> int | None:
     return lengths[0] if lengths else None
 
 
+def join_along(*nodes: Expr) -> str | None:
+    """Return whether numbers that meet are one per row, one per column, or (``None``) one for the tensor.
+
+    Raises:
+        TypeError: when numbers per row meet numbers per column.
+    """
+    found = list(dict.fromkeys(n.along for n in nodes if n.along is not None))
+    if len(found) > 1:
+        raise TypeError("numbers per row and numbers per column cannot be combined")
+    return found[0] if found else None
+
+
 def elementwise(op: str, *operands: Operand) -> Expr:
     """Return an arithmetic node; numbers broadcast over elements, and both over the model axis.
 
@@ -210,7 +225,9 @@ def elementwise(op: str, *operands: Operand) -> Expr:
         if arg.sort not in (Sort.TENSOR, Sort.NUMBER):
             raise TypeError(f"{op} needs tensors or numbers, not a {arg.sort.value}")
     sort = Sort.TENSOR if any(a.sort is Sort.TENSOR for a in args) else Sort.NUMBER
-    return Expr(op, args, (), sort, join_models(*args), _degree(op, args) if sort is Sort.TENSOR else None)
+    if sort is Sort.NUMBER:
+        return Expr(op, args, (), sort, join_models(*args), None, join_along(*args))
+    return Expr(op, args, (), sort, join_models(*args), _degree(op, args))
 
 
 def compare(op: str, a: Operand, b: Operand) -> Expr:
@@ -221,8 +238,9 @@ def compare(op: str, a: Operand, b: Operand) -> Expr:
     for arg in (left, right):
         if arg.sort not in allowed:
             raise TypeError(f"{op} cannot take a {arg.sort.value}")
-    sort = Sort.MASK if any(x.sort in PER_ELEMENT for x in (left, right)) else Sort.CONDITION
-    return Expr(op, (left, right), (), sort, join_models(left, right))
+    if any(x.sort in PER_ELEMENT for x in (left, right)):
+        return Expr(op, (left, right), (), Sort.MASK, join_models(left, right))
+    return Expr(op, (left, right), (), Sort.CONDITION, join_models(left, right), None, join_along(left, right))
 
 
 def _degree(op: str, args: tuple[Expr, ...]) -> float | None:
@@ -277,7 +295,7 @@ def rewrite(root: Expr, change: Callable[[Expr], Expr]) -> Expr:
     for node in walk(root):
         args = tuple(done[a.key] for a in node.args)
         same = all(x is y for x, y in zip(args, node.args, strict=True))
-        moved = node if same else Expr(node.op, args, node.attributes, node.sort, node.models, node.degree)
+        moved = node if same else replace(node, args=args)
         done[node.key] = change(moved)
     return done[root.key]
 
@@ -292,6 +310,6 @@ def renumber(root: Expr, inputs: Sequence[int], first_slot: int, first_key: int)
         if not first:
             return node
         attributes = (int(node.attributes[0] or 0) + first, *node.attributes[1:])
-        return Expr(node.op, node.args, attributes, node.sort, node.models, node.degree)
+        return replace(node, attributes=attributes)
 
     return rewrite(root, change)

@@ -53,8 +53,8 @@ def coefficients(root: Expr, slots: Sequence[float]) -> Coefficients | None:
         return None
     numbers = [n for n in numbers_in([root]) if n.sort is Sort.NUMBER]
     try:
-        values = solve(numbers, slots, 0, {})
-    except (LookupError, SmeltError):
+        values = solve(numbers, slots, {}, {})
+    except (LookupError, SmeltError):  # a question, or a size that only a tensor has
         return None
     per_model = _linear(root, values)
     return per_model[0] if per_model is not None and len(per_model) == 1 else None

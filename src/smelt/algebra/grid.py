@@ -15,6 +15,12 @@ def rows_and_columns(shape: tuple[int, ...]) -> tuple[int, int]:
     return prod(shape[:-1]), shape[-1]
 
 
+def sizes_of(shape: tuple[int, ...]) -> dict[str, int]:
+    """Return the number of elements of the ``tensor``, and of one ``row`` and one ``column`` of it."""
+    rows, columns = rows_and_columns(shape)
+    return {"tensor": rows * columns, "row": columns, "column": rows}
+
+
 def block_count(shape: tuple[int, ...]) -> int:
     """Return how many blocks the tensor has; 0 for an empty one."""
     rows, columns = rows_and_columns(shape)

@@ -27,6 +27,7 @@ class Tile:
     Args:
         start: index of the first element in the tensor.
         length: number of elements.
+        columns: the length of the tensor's rows; a tile holds whole rows where an expression asks for it.
         inputs: the float tiles of the binding's input tensors, each of shape (length,).
         numbers: the values of the numbers in use, prepared by ``meet``, by content key.
         keys: the noise streams of the binding.
@@ -34,24 +35,27 @@ class Tile:
 
     start: int
     length: int
+    columns: int
     inputs: Sequence[Floats]
     numbers: Mapping[str, Value]
     keys: Sequence[int]
 
+    def places(self, along: str | None) -> NDArray[np.int64]:
+        """Return for each element the number of its row, or of its column."""
+        index = np.arange(self.start, self.start + self.length)
+        return index // self.columns if along == "row" else index % self.columns
+
 
 def meet(nodes: Sequence[Expr], values: Mapping[str, Value], precision: np.dtype[np.floating]) -> dict[str, Value]:
-    """Round numbers to the precision of tiles, and shape them to broadcast: (models, 1) or scalar."""
+    """Round numbers to the precision of tiles and shape them: scalars, (models, 1), and (…, rows or columns)."""
     ready: dict[str, Value] = {}
     with np.errstate(all="ignore"):
         for node in nodes:
             value = values[node.key]
-            if node.sort is Sort.NUMBER:
-                rounded = np.asarray(value, precision)
-                ready[node.key] = rounded[:, None] if rounded.ndim else rounded[()]
-            elif node.sort is Sort.CONDITION:
-                ready[node.key] = value[:, None] if np.ndim(value) else value
-            else:
-                ready[node.key] = value
+            if node.sort is not Sort.SELECTION:
+                value = np.asarray(value, precision if node.sort is Sort.NUMBER else np.bool_)
+                value = value[:, None] if node.models is not None and node.along is None else value[()]
+            ready[node.key] = value
     return ready
 
 
@@ -62,6 +66,7 @@ class TileProgram:
         self.roots = tuple(roots)
         self.numbers = tuple(numbers_in(roots))
         self.precision = precision
+        self._along = [n for n in self.numbers if n.along and n.sort is not Sort.SELECTION]
         self._steps = walk_elements(roots)
         last_use = {a.key: i for i, node in enumerate(self._steps) for a in node.args}
         keep = {r.key for r in roots}
@@ -73,6 +78,8 @@ class TileProgram:
     def __call__(self, tile: Tile) -> list[Array]:
         """Return the values of the roots: (length,), or (models, length) with a model axis."""
         registers: dict[str, Value] = dict(tile.numbers)
+        for node in self._along:
+            registers[node.key] = tile.numbers[node.key][..., tile.places(node.along)]
         with np.errstate(all="ignore"):
             for node, free in zip(self._steps, self._free, strict=True):
                 registers[node.key] = self._step(node, [registers[a.key] for a in node.args], tile)
@@ -135,12 +142,24 @@ def _uniform(node: Expr, args: list[Value], tile: Tile, precision: np.dtype[np.f
 def _selected(node: Expr, args: list[Value], tile: Tile, precision: np.dtype[np.floating]) -> Value:
     keys = magnitude_keys(args[0])
     thresholds, cuts = args[1]
+    if node.args[1].along == "row":
+        rows, index = tile.places("row"), tile.places("column")
+        thresholds, cuts = thresholds[..., rows], cuts[..., rows]
+    else:
+        index = np.arange(tile.start, tile.start + tile.length)
+        thresholds, cuts = thresholds[:, None], cuts[:, None]
     if node.models is None:
         thresholds, cuts = thresholds[0], cuts[0]
-    else:
-        thresholds, cuts = thresholds[:, None], cuts[:, None]
-    index = np.arange(tile.start, tile.start + tile.length)
     return (keys > thresholds) | ((keys == thresholds) & (index < cuts))
+
+
+def _rank(node: Expr, args: list[Value], tile: Tile, precision: np.dtype[np.floating]) -> Value:
+    keys = magnitude_keys(np.broadcast_to(args[0], (node.models or 1, tile.length)))
+    order = np.argsort(keys.reshape(node.models or 1, -1, tile.columns), axis=-1, kind="stable")
+    ranks = np.empty(order.shape, precision)
+    np.put_along_axis(ranks, order, np.arange(tile.columns, dtype=precision), axis=-1)
+    ranks = ranks.reshape(-1, tile.length)
+    return ranks if node.models is not None else ranks[0]
 
 
 SPECIAL: Mapping[str, Callable[[Expr, list[Value], Tile, np.dtype[np.floating]], Value]] = {
@@ -151,4 +170,5 @@ SPECIAL: Mapping[str, Callable[[Expr, list[Value], Tile, np.dtype[np.floating]],
     "max_models": _max_models,
     "uniform": _uniform,
     "selected": _selected,
+    "rank": _rank,
 }

@@ -1,10 +1,12 @@
-"""Numbers: float64 scalars, one per tensor or one per model, computed between the passes over a tensor.
+"""Numbers: float64 scalars, computed between the passes over a tensor.
 
-Only IEEE operations in a fixed order, so the bits are the same everywhere.
+A value's shape is (models, if it is one per model) × (rows or columns, if it is one for each of these). Only IEEE
+operations in a fixed order, so the bits are the same everywhere.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -12,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from smelt.algebra.expressions import PER_ELEMENT, QUESTIONS, Expr, walk
+from smelt.algebra.elementary import acos, exp, log, sin
+from smelt.algebra.expressions import PER_ELEMENT, QUESTIONS, Expr, Sort, walk
 from smelt.algebra.vocabulary import scalar_body
 from smelt.errors import InputError
 
-# A float64 scalar or vector, a bool scalar or vector, a Gram matrix as rows, or a selection (thresholds, cuts).
+# An array or scalar of float64 or bool, a Gram matrix, or a selection (thresholds, cuts).
 Value = Any
 
 OPERATIONS: Mapping[str, Callable[..., Value]] = {
@@ -38,6 +41,10 @@ OPERATIONS: Mapping[str, Callable[..., Value]] = {
     "logical_and": np.logical_and,
     "logical_or": np.logical_or,
     "where": np.where,
+    "exponential": exp,
+    "logarithm": log,
+    "sine": sin,
+    "arccos": acos,
 }
 
 
@@ -80,13 +87,15 @@ def walk_elements(roots: Iterable[Expr]) -> list[Expr]:
     return list(seen.values())
 
 
-def solve(nodes: Iterable[Expr], slots: Sequence[float], size: int, answers: Mapping[str, Value]) -> dict[str, Value]:
+def solve(
+    nodes: Iterable[Expr], slots: Sequence[float], sizes: Mapping[str, int], answers: Mapping[str, Value]
+) -> dict[str, Value]:
     """Compute number-like nodes.
 
     Args:
         nodes: what is wanted.
         slots: the settings of this binding.
-        size: the number of elements of the tensor.
+        sizes: the number of elements of the ``tensor``, and of one ``row``, one ``column``, the whole ``model``.
         answers: the answers to the questions of earlier passes, by content key.
 
     Returns:
@@ -97,9 +106,11 @@ def solve(nodes: Iterable[Expr], slots: Sequence[float], size: int, answers: Map
     """
     wanted = list(nodes)
     known: dict[str, Value] = dict(answers)
+    called: dict[str, Any] = {}
     with np.errstate(all="ignore"):
         for node in _needed(wanted, known):
-            known[node.key] = _compute(node, [known[a.key] for a in node.args], slots, size)
+            args = [_spread(known[a.key], a, node) for a in node.args]
+            known[node.key] = _call(node, args, called) if node.op == "call" else _compute(node, args, slots, sizes)
     return {node.key: known[node.key] for node in wanted}
 
 
@@ -120,7 +131,14 @@ def _needed(wanted: Sequence[Expr], known: Mapping[str, Value]) -> list[Expr]:
     return list(order.values())
 
 
-def _compute(node: Expr, args: list[Value], slots: Sequence[float], size: int) -> Value:
+def _spread(value: Value, node: Expr, user: Expr) -> Value:
+    """Give a number per model a further axis where it meets numbers per row or column."""
+    if user.along is None or node.along is not None or node.sort is Sort.SELECTION or node.models is None:
+        return value
+    return np.asarray(value)[..., None]
+
+
+def _compute(node: Expr, args: list[Value], slots: Sequence[float], sizes: Mapping[str, int]) -> Value:
     first = node.attributes[0] if node.attributes else None
     if node.op == "constant":
         return np.float64(first)
@@ -129,46 +147,59 @@ def _compute(node: Expr, args: list[Value], slots: Sequence[float], size: int) -
     if node.op == "slots":
         return np.array(slots[int(first or 0) : int(first or 0) + (node.models or 0)], np.float64)
     if node.op == "size":
-        return np.float64(size)
+        return np.float64(sizes[str(first or "tensor")])
     if node.op == "pick":
         return args[0][int(first or 0)]
     if node.op in ("sum_models", "max_models"):
-        return _fold(node.op, _per_model(args[0], node.args[0].models))
+        return _fold(node.op, _per_model(args[0], node.args[0].models or 1))
+    if node.op == "magnitude_at":
+        return _magnitude(args[0][0], node)
     if node.op == "nonzero":
         if not np.all(args[0]):
             raise InputError(str(first))
         return args[0]
-    if node.op == "call":
-        return _call(node, args)
     return OPERATIONS[node.op](*args)
 
 
-def _per_model(value: Value, models: int | None) -> NDArray[np.float64]:
-    return np.broadcast_to(np.asarray(value, np.float64), (models or 1,))
+def _per_model(value: Value, models: int) -> NDArray[np.float64]:
+    found = np.asarray(value, np.float64)
+    return np.broadcast_to(found, (models, *found.shape[1:]))
 
 
 def _fold(op: str, values: NDArray[np.float64]) -> Value:
     result = values[0]
     for value in values[1:]:
         result = result + value if op == "sum_models" else np.where(value > result, value, result)
-    return np.float64(result)
+    return np.asarray(result, np.float64)[()]
 
 
-def _call(node: Expr, args: list[Value]) -> Value:
+def _magnitude(keys: NDArray[Any], node: Expr) -> Value:
+    """Return the float whose bits a selection's threshold is; 0 for the threshold that nothing reaches."""
+    values = keys.view(f"f{keys.dtype.itemsize}").astype(np.float64)
+    values = np.where(keys == np.iinfo(keys.dtype).max >> 1, 0.0, values)
+    return values if node.models is not None else values[0]
+
+
+def _call(node: Expr, args: list[Value], called: dict[str, Any]) -> Value:
+    """Call a scalar function on plain floats, row by row where it is asked of rows."""
     name, position = node.attributes
-    plain = [a.tolist() if isinstance(a, np.ndarray | np.generic) else a for a in args]
-    result: Any = scalar_body(name)(*plain)
-    if position is None:
-        return np.array(list(result), np.float64)
-    return np.float64(result[int(position)] if isinstance(result, tuple) else result)
+    key = json.dumps([name, [a.key for a in node.args]])
+    if key not in called:
+        body = scalar_body(name)
+        arrays = [np.asarray(a) for a in args]
+        if node.along is None:
+            called[key] = np.array(body(*(a.tolist() for a in arrays)), np.float64)
+        else:
+            count = max(a.shape[-1] for a in arrays)
+            rows = [
+                [a[..., min(i, a.shape[-1] - 1)].tolist() if a.ndim else a.tolist() for a in arrays]
+                for i in range(count)
+            ]
+            called[key] = np.array([body(*row) for row in rows], np.float64).T
+    result = called[key]
+    return result if position is None else result[int(position)] if result.ndim > (node.along is not None) else result
 
 
-def check_numbers(root: Expr, slots: Sequence[float]) -> None:
-    """Evaluate what ``nonzero`` guards in ``root`` and settings alone decide.
-
-    Raises:
-        InputError: with the message of the guard that failed.
-    """
-    guards = [n for n in walk(root) if n.op == "nonzero" and n.depth == 0]
-    if guards:
-        solve(guards, slots, 0, {})
+def guards_in(root: Expr) -> list[Expr]:
+    """Return the numbers of ``root`` that must not be 0 and that settings and shapes alone decide."""
+    return [n for n in walk(root) if n.op == "nonzero" and n.depth == 0]

@@ -8,15 +8,19 @@ another pass.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import groupby
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smelt.algebra.expressions import Expr
-from smelt.algebra.grid import LANES
+from smelt.algebra.grid import LANES, block_bounds
 from smelt.algebra.numbers import Value, sum_exactly
+from smelt.algebra.products import fold_in_halves, products, sums_of, symmetric
+from smelt.algebra.scoped import ColumnSum, RowLargest, RowSelect, RowSum
 from smelt.algebra.selection import Bounds, Count, Selection
 
 Array = NDArray[np.generic]
@@ -34,14 +38,21 @@ class Question(Protocol):
     def prepare(self, evaluate: Evaluate, whole: bool) -> None:
         """Get ready; ``whole`` says that the tensor has a single block."""
 
-    def open_block(self, length: int) -> Any:
-        """Return an empty partial for a block of ``length`` elements."""
+    def open_block(self, start: int, stop: int) -> Any:
+        """Return an empty partial for the block of elements [start, stop)."""
 
-    def measure(self, partial: Any, values: Sequence[Array]) -> None:
-        """Add a tile of the operands to a partial; tiles come in order and start at multiples of 256."""
+    def measure(self, partial: Any, values: Sequence[Array], start: int) -> None:
+        """Add the tile of the operands that starts at element ``start``.
+
+        Tiles come in order and start at multiples of 256 within a block; for a question asked of rows or columns they
+        hold whole rows, unless the block is a piece of a row.
+        """
+
+    def close_block(self, partial: Any) -> Any:
+        """Return what has to be kept of a block that is complete."""
 
     def conclude(self, partials: Sequence[Any], evaluate: Evaluate) -> None:
-        """Take all partials, in block order; ``answer`` is set unless another pass is needed."""
+        """Take what was kept of all blocks, in their order; ``answer`` is set unless another pass is needed."""
 
 
 class Sum:
@@ -51,41 +62,64 @@ class Sum:
         self.node = node
         self.operands = node.args
         self.answer: Value | None = None
-        self._models = node.models or 1
-        self._sums = self._models * (self._models + 1) // 2 if node.op == "gram" else self._models
+        self._sums = sums_of(node)
 
     def prepare(self, evaluate: Evaluate, whole: bool) -> None:
         """Nothing to prepare."""
 
-    def open_block(self, length: int) -> NDArray[np.float64]:
+    def open_block(self, start: int, stop: int) -> NDArray[np.float64]:
         """Return the empty lanes, shape (sums, 256)."""
         return np.zeros((self._sums, LANES), np.float64)
 
-    def measure(self, partial: NDArray[np.float64], values: Sequence[Array]) -> None:
+    def measure(self, partial: NDArray[np.float64], values: Sequence[Array], start: int) -> None:
         """Add a tile: element i of the block goes to lane i mod 256, in order."""
         with np.errstate(all="ignore"):
-            for lanes, terms in zip(partial, self._terms(values), strict=True):
+            for lanes, terms in zip(partial, products(self.node, values), strict=True):
                 whole = len(terms) // LANES * LANES
                 for row in terms[:whole].reshape(-1, LANES):
                     lanes += row
                 lanes[: len(terms) - whole] += terms[whole:]
 
-    def conclude(self, partials: Sequence[NDArray[np.float64]], evaluate: Evaluate) -> None:
-        """Fold the lanes of each block and add the blocks."""
-        folded = [_fold_in_halves(lanes) for lanes in partials]
-        sums = [sum_exactly(block[i] for block in folded) for i in range(self._sums)]
-        if self.node.op == "gram":
-            self.answer = _symmetric(sums, self._models)
-        else:
-            self.answer = np.float64(sums[0]) if self.node.models is None else np.array(sums, np.float64)
+    def close_block(self, partial: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Fold the lanes; one float per sum remains."""
+        return np.array(fold_in_halves(partial))
 
-    def _terms(self, values: Sequence[Array]) -> list[NDArray[np.float64]]:
-        wide = [np.asarray(v, np.float64).reshape(-1, v.shape[-1]) for v in values]
-        if self.node.op == "gram":
-            x = wide[0]
-            return [x[i] * x[j] for i in range(self._models) for j in range(i + 1)]
-        shaped = [np.broadcast_to(w, (self._models, w.shape[-1])) for w in wide]
-        return list(shaped[0] * shaped[1] if self.node.op == "dot" else shaped[0])
+    def conclude(self, partials: Sequence[NDArray[np.float64]], evaluate: Evaluate) -> None:
+        """Add the blocks."""
+        sums = [sum_exactly(block[i] for block in partials) for i in range(self._sums)]
+        self.answer = symmetric(self.node, np.array(sums, np.float64))
+
+
+class Largest:
+    """``largest`` of a whole tensor."""
+
+    def __init__(self, node: Expr) -> None:
+        self.node = node
+        self.operands = node.args
+        self.answer: Value | None = None
+
+    def prepare(self, evaluate: Evaluate, whole: bool) -> None:
+        """Nothing to prepare."""
+
+    def open_block(self, start: int, stop: int) -> NDArray[np.float64]:
+        """Return the largest of nothing."""
+        return np.full(self.node.models or 1, -np.inf)
+
+    def measure(self, partial: NDArray[np.float64], values: Sequence[Array], start: int) -> None:
+        """Take in a tile."""
+        x = np.asarray(values[0], np.float64).reshape(len(partial), -1)
+        np.maximum(partial, np.maximum.reduce(x, axis=-1), out=partial)
+
+    def close_block(self, partial: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Keep it."""
+        return partial
+
+    def conclude(self, partials: Sequence[NDArray[np.float64]], evaluate: Evaluate) -> None:
+        """Take the largest of all blocks."""
+        found = np.full(self.node.models or 1, -np.inf)
+        for block in partials:
+            np.maximum(found, block, out=found)
+        self.answer = found if self.node.models is not None else found[0]
 
 
 class Select:
@@ -106,24 +140,34 @@ class Select:
             search.prepare(lambda start, stop, model=model: look(start, stop)[model], whole)  # type: ignore[misc]
         self._finish()
 
-    def open_block(self, length: int) -> list[Count]:
+    def open_block(self, start: int, stop: int) -> list[Count]:
         """Return an empty count per model."""
         return [Count() for _ in self._searches]
 
-    def measure(self, partial: list[Count], values: Sequence[Array]) -> None:
+    def measure(self, partial: list[Count], values: Sequence[Array], start: int) -> None:
         """Count a tile, model by model."""
         for search, count, x in zip(self._searches, partial, self._models_of(values[0]), strict=True):
             if search.answer is None:
                 search.measure(count, x)
 
+    def close_block(self, partial: list[Count]) -> list[Count]:
+        """Keep the counts, and the keys strictly inside the bracket."""
+        for search, count in zip(self._searches, partial, strict=True):
+            search.close(count)
+        return partial
+
     def conclude(self, partials: Sequence[list[Count]], evaluate: Evaluate) -> None:
         """Let every open search draw its conclusion."""
         for model, search in enumerate(self._searches):
             if search.answer is None:
-                search.conclude(
-                    [p[model] for p in partials],
-                    lambda start, stop, model=model: self._models_of(evaluate(self.operands[0], start, stop))[model],  # type: ignore[misc]
-                )
+                search.conclude([p[model] for p in partials])
+        open_searches = [
+            (s.wanted, m) for m, s in enumerate(self._searches) if s.answer is None and s.wanted is not None
+        ]
+        for (start, stop), group in groupby(sorted(open_searches), key=lambda entry: entry[0]):
+            block = self._models_of(evaluate(self.operands[0], start, stop))
+            for _, model in group:
+                self._searches[model].finish(block[model])
         self._finish()
 
     def _models_of(self, x: Array) -> Array:
@@ -136,23 +180,14 @@ class Select:
             self.answer = (thresholds, np.array([c for _, c in answers], np.int64))
 
 
-def ask(node: Expr, known: Value, size: int, bounds: Bounds, precision: np.dtype[np.floating]) -> Question:
+def ask(node: Expr, known: Value, shape: tuple[int, ...], precision: np.dtype[np.floating]) -> Question:
     """Return the question that a node asks; ``known`` is the value of its number argument, if it has one."""
-    return Select(node, known, size, bounds, precision) if node.op == "select" else Sum(node)
-
-
-def _fold_in_halves(lanes: NDArray[np.float64]) -> NDArray[np.float64]:
-    with np.errstate(all="ignore"):
-        while lanes.shape[1] > 1:
-            half = lanes.shape[1] // 2
-            lanes = lanes[:, :half] + lanes[:, half:]
-    return lanes[:, 0]
-
-
-def _symmetric(sums: Sequence[float], models: int) -> list[list[float]]:
-    rows = [[0.0] * models for _ in range(models)]
-    entries = iter(sums)
-    for i in range(models):
-        for j in range(i + 1):
-            rows[i][j] = rows[j][i] = next(entries)
-    return rows
+    if node.op == "select":
+        if node.along == "row":
+            return RowSelect(node, known, shape, precision)
+        return Select(node, known, prod(shape), partial(block_bounds, shape), precision)
+    if node.op == "largest":
+        return RowLargest(node, shape) if node.along == "row" else Largest(node)
+    if node.along is not None:
+        return RowSum(node, shape) if node.along == "row" else ColumnSum(node, shape)
+    return Sum(node)

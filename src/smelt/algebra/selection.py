@@ -13,6 +13,7 @@ does not depend on the sample.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
@@ -21,17 +22,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from smelt.algebra.grid import BLOCK
-
 Keys = NDArray[Any]  # unsigned integers of the width of the floats
 # Evaluates elements [start, stop) of the tensor in question; (stop − start,).
 Evaluate = Callable[[int, int], NDArray[np.generic]]
 Bounds = Callable[[int], tuple[int, int]]
 
-SAMPLE_RUNS = 128
+SAMPLE_RUNS = (128, 1024)  # the fewest and the most runs of a sample
+ELEMENTS_PER_RUN = 2**18  # of the tensor, in between
 RUN = 1024
 DIGIT = 16  # bits per counting pass
-GATHER_LIMIT = BLOCK // 8  # the most keys a block may gather; more means that the bracket is too wide
+GATHER_LIMIT = 2**24  # the most keys that a search may gather; more means that the bracket is too wide
 
 
 def magnitude_keys(x: NDArray[np.generic]) -> Keys:
@@ -47,14 +47,14 @@ def magnitude_keys(x: NDArray[np.generic]) -> Keys:
 
 @dataclass
 class Count:
-    """What one block says about a bracket; it keeps the keys strictly between, up to ``GATHER_LIMIT``."""
+    """What one block says about a bracket; it keeps the keys strictly between."""
 
     above: int = 0
     at_high: int = 0
     at_low: int = 0
     between: list[Keys] = field(default_factory=list)
-    gathered: int = 0
     histogram: NDArray[np.int64] | None = None
+    gathered: int = 0
 
 
 class Selection:
@@ -76,6 +76,12 @@ class Selection:
         self._prefix: tuple[int, int] | None = None  # (bits already fixed, value) while counting digit by digit
         self._above_prefix = 0
         self._bits = bits
+        self._gathered = 0
+        self._histogram = np.zeros(1 << DIGIT, np.int64)
+        self._lock = threading.Lock()
+        self._limit = min(GATHER_LIMIT, max(size // 8, RUN))
+        self.wanted: tuple[int, int] | None = None  # the block that holds the cut, once the threshold is known
+        self._found = (0, 0)  # that threshold, and how many equal to it remain to be kept in that block
 
     def prepare(self, evaluate: Evaluate, whole: bool) -> None:
         """Answer at once if that is cheap (nothing, everything, a tensor of one block), else find a bracket."""
@@ -102,58 +108,74 @@ class Selection:
         count.at_low += int(np.count_nonzero(keys == low)) if low != high else 0
         inside = keys[(keys > low) & (keys < high)]
         count.gathered += len(inside)
-        if count.gathered <= GATHER_LIMIT:
+        # Workers share this sum; a lost update moves the point of giving up, and never the answer.
+        self._gathered += len(inside)
+        if self._gathered <= self._limit:
             count.between.append(inside)
 
-    def conclude(self, counts: Sequence[Count], evaluate: Evaluate) -> None:
-        """Draw the conclusion from a complete pass: the answer, or what the next pass must look at."""
+    def close(self, count: Count) -> None:
+        """Take over a complete block's histogram: there is no room for one per block."""
+        if count.histogram is not None:
+            with self._lock:
+                self._histogram += count.histogram
+            count.histogram = None
+
+    def conclude(self, counts: Sequence[Count]) -> None:
+        """Draw the conclusion from a complete pass: the block of the cut, or what the next pass must look at."""
         if self._prefix is not None:
-            self._next_digit(counts)
+            self._next_digit()
             return
         above, at_high, at_low, between = (
             sum(getattr(c, name) for c in counts)  # exact: integers
             for name in ("above", "at_high", "at_low", "gathered")
         )
         if above < self.count <= above + at_high:
-            self._cut(self._high, self.count - above, [c.at_high for c in counts], evaluate)
+            self._cut(self._high, self.count - above, [c.at_high for c in counts])
             return
         rank = self.count - above - at_high
-        overflow = any(c.gathered > GATHER_LIMIT for c in counts)
-        if not overflow and 0 < rank <= between:
-            self._among_gathered(counts, rank, evaluate)
+        complete = sum(len(part) for c in counts for part in c.between) == between  # exact: integers
+        if complete and 0 < rank <= between:
+            self._among_gathered(counts, rank)
         elif 0 < rank - between <= at_low:
-            self._cut(self._low, rank - between, [c.at_low for c in counts], evaluate)
+            self._cut(self._low, rank - between, [c.at_low for c in counts])
         else:
             self._prefix, self._above_prefix = (0, 0), 0
 
     def _bracket(self, evaluate: Evaluate) -> None:
-        runs = min(SAMPLE_RUNS, self.size // RUN)
+        fewest, most = SAMPLE_RUNS
+        runs = min(max(fewest, self.size // ELEMENTS_PER_RUN), most, self.size // RUN)
         starts = [i * (self.size - RUN) // max(runs - 1, 1) for i in range(runs)]
         sample = np.sort(np.concatenate([magnitude_keys(evaluate(s, s + RUN)) for s in starts]))
         share = self.count / self.size
         # Five standard errors of a sample of independent elements, plus room for rows of unlike size.
-        margin = 5.0 * sqrt(share * (1.0 - share) / len(sample)) + 0.004
+        margin = 5.0 * sqrt(share * (1.0 - share) / len(sample)) + 0.004 * sqrt(fewest / runs)
         low = int((1.0 - share - margin) * len(sample))
         high = int((1.0 - share + margin) * len(sample)) + 1
         self._low = int(sample[low]) if low >= 0 else 0
         self._high = int(sample[high]) if high < len(sample) else (1 << (self._bits - 1)) - 1
 
-    def _among_gathered(self, counts: Sequence[Count], rank: int, evaluate: Evaluate) -> None:
+    def _among_gathered(self, counts: Sequence[Count], rank: int) -> None:
         blocks = [np.concatenate(c.between) if c.between else np.empty(0, np.uint32) for c in counts]
         keys = np.concatenate([b for b in blocks if len(b)])
         threshold = int(np.partition(keys, len(keys) - rank)[len(keys) - rank])
         remaining = rank - int(np.count_nonzero(keys > threshold))
-        self._cut(threshold, remaining, [int(np.count_nonzero(b == threshold)) for b in blocks], evaluate)
+        self._cut(threshold, remaining, [int(np.count_nonzero(b == threshold)) for b in blocks])
 
-    def _cut(self, threshold: int, remaining: int, equal: Sequence[int], evaluate: Evaluate) -> None:
-        """Find the index after the ``remaining``-th element equal to the threshold, looking again at one block only."""
+    def _cut(self, threshold: int, remaining: int, equal: Sequence[int]) -> None:
+        """Find the block of the ``remaining``-th element equal to the threshold; ``finish`` looks at that one again."""
         block = 0
         while equal[block] < remaining:
             remaining -= equal[block]
             block += 1
-        start, stop = self.bounds(block)
-        keys = magnitude_keys(evaluate(start, stop))
-        self.answer = (threshold, start + int(np.flatnonzero(keys == threshold)[remaining - 1]) + 1)
+        self.wanted = self.bounds(block)
+        self._found = threshold, remaining
+
+    def finish(self, x: NDArray[np.generic]) -> None:
+        """Take the elements of the block that is ``wanted``, and answer."""
+        assert self.wanted is not None
+        threshold, remaining = self._found
+        equal = np.flatnonzero(magnitude_keys(x) == threshold)
+        self.answer = (threshold, self.wanted[0] + int(equal[remaining - 1]) + 1)
 
     def _count_digits(self, count: Count, keys: Keys) -> None:
         assert self._prefix is not None
@@ -165,13 +187,10 @@ class Selection:
         found = np.bincount(digits.astype(np.int64), minlength=1 << DIGIT)
         count.histogram = found if count.histogram is None else count.histogram + found
 
-    def _next_digit(self, counts: Sequence[Count]) -> None:
+    def _next_digit(self) -> None:
         assert self._prefix is not None
         done, value = self._prefix
-        histogram = np.zeros((1 << DIGIT), np.int64)
-        for count in counts:
-            if count.histogram is not None:
-                histogram += count.histogram
+        histogram, self._histogram = self._histogram, np.zeros(1 << DIGIT, np.int64)
         above = self._above_prefix
         digit = (1 << DIGIT) - 1
         while above + histogram[digit] < self.count:
@@ -182,4 +201,4 @@ class Selection:
         if done < self._bits:
             self._prefix = (done, value)
         else:
-            self._prefix, self._low, self._high = None, value, value
+            self._prefix, self._low, self._high, self._gathered = None, value, value, 0

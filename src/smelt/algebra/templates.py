@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from smelt.algebra.declare import Method
@@ -34,6 +35,16 @@ class Template:
     def passes(self) -> int:
         """How often the inputs are read."""
         return self.root.depth + 1
+
+    @cached_property
+    def ranks(self) -> bool:
+        """Whether an entry's rank within its row takes part."""
+        return any(n.op == "rank" for n in walk(self.root))
+
+    @cached_property
+    def needs_rows(self) -> bool:
+        """Whether tiles must hold whole rows."""
+        return self.ranks or any(n.along for n in walk(self.root))
 
     def stages(self) -> list[list[Expr]]:
         """Return the questions that each pass before the last has to answer."""
@@ -62,6 +73,7 @@ def trace(
     structure: Mapping[str, Any],
     first_slot: int,
     first_key: int,
+    based: bool = True,
 ) -> Template:
     """Call a method on symbols.
 
@@ -70,11 +82,12 @@ def trace(
         tensors: its tensor arguments in order (base first, where it has one), as expressions over the inputs.
         structure: the settings that are not slots, and ``None`` for slots that are not set, by parameter name.
         first_slot, first_key: where the method's own slots and noise streams begin in the binding.
+        based: whether the first tensor is the base, for a method whose base may be left out.
 
     Raises:
         SmeltError: when the method does not return a tensor, or returns a difference of models.
     """
-    arguments, models = _arguments(method, tensors)
+    arguments, models = _arguments(method, tensors, based)
     if method.random:
         arguments.append(Noise(first_key))
     settings, used = _settings(method, structure, first_slot, models)
@@ -87,11 +100,14 @@ def trace(
     return Template(root, inputs, first_slot + used, first_key + (models if method.random else 0))
 
 
-def _arguments(method: Method, tensors: Sequence[Expr]) -> tuple[list[Any], int]:
+def _arguments(method: Method, tensors: Sequence[Expr], based: bool) -> tuple[list[Any], int]:
     if method.tensors == ("models",):
         return [stack(tensors)], len(tensors)
     if method.tensors == ("base", "models"):
         return [tensors[0], stack(tensors[1:])], len(tensors) - 1
+    if method.tensors == ("models", "base"):
+        models = tensors[1:] if based else tensors
+        return [stack(models), tensors[0] if based else None], len(models)
     return list(tensors), len(tensors)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, overload
 
 from smelt.algebra.expressions import (
     PER_ELEMENT,
@@ -20,6 +20,7 @@ from smelt.algebra.expressions import (
     as_expr,
     compare,
     elementwise,
+    join_along,
     join_models,
 )
 from smelt.errors import SmeltError
@@ -27,27 +28,38 @@ from smelt.errors import SmeltError
 __all__ = [
     "Noise",
     "absolute",
+    "arccos",
     "dot",
     "equal",
+    "exponential",
     "floor",
     "gram",
     "keep_largest",
     "kth_largest",
+    "largest",
+    "logarithm",
+    "magnitude_at",
     "max_models",
     "maximum",
     "minimum",
     "nonzero",
     "norm",
+    "rank",
     "ratio",
     "same_sign",
     "scalar_function",
+    "selected",
     "sign",
+    "sine",
     "size",
     "square_root",
     "sum_models",
     "total",
     "where",
 ]
+
+# Over what a question is asked. A row is a run along the last dimension; vectors and scalars are one row.
+Scope = Literal["row", "column", "tensor", "model"]
 
 
 def absolute(x: Operand) -> Expr:
@@ -63,6 +75,26 @@ def sign(x: Operand) -> Expr:
 def square_root(x: Operand) -> Expr:
     """Return √x, NaN for x < 0."""
     return elementwise("square_root", x)
+
+
+def exponential(x: Operand) -> Expr:
+    """Return eˣ, computed in float64."""
+    return elementwise("exponential", x)
+
+
+def logarithm(x: Operand) -> Expr:
+    """Return the natural logarithm, computed in float64; NaN for x < 0."""
+    return elementwise("logarithm", x)
+
+
+def sine(x: Operand) -> Expr:
+    """Return sin x, computed in float64; NaN for |x| > 2²⁰."""
+    return elementwise("sine", x)
+
+
+def arccos(x: Operand) -> Expr:
+    """Return the angle in [0, π] whose cosine is x, computed in float64; NaN for |x| > 1."""
+    return elementwise("arccos", x)
 
 
 def minimum(x: Operand, y: Operand) -> Expr:
@@ -94,6 +126,10 @@ def where(condition: Expr, x: Operand, y: Operand) -> Expr:
     a, b = as_expr(x), as_expr(y)
     sort = Sort.TENSOR if any(e.sort in PER_ELEMENT for e in (condition, a, b)) else Sort.NUMBER
     degrees = {0.0 if e.op == "constant" and e.attributes == (0.0,) else e.degree for e in (a, b)}
+    if sort is Sort.NUMBER:
+        return Expr(
+            "where", (condition, a, b), (), sort, join_models(condition, a, b), None, join_along(condition, a, b)
+        )
     degree = degrees.pop() if len(degrees) == 1 else None
     return Expr("where", (condition, a, b), (), sort, join_models(condition, a, b), degree)
 
@@ -118,50 +154,60 @@ def max_models(x: Expr) -> Expr:
     return _fold_models("max_models", x)
 
 
-def total(x: Expr) -> Expr:
-    """Return Σ over all elements, in float64: a number, or one per model."""
+def total(x: Expr, scope: Scope = "tensor") -> Expr:
+    """Return Σ over all elements (or over each row or column), in float64: a number, or one per model."""
     _expect_tensor("total", x)
-    return Expr("total", (x,), (), Sort.NUMBER, x.models)
+    return Expr("total", (x,), (), Sort.NUMBER, x.models, None, _along(scope))
 
 
-def dot(x: Expr, y: Expr) -> Expr:
-    """Return Σ x·y over all elements, products and sum in float64: a number, or one per model."""
+def dot(x: Expr, y: Expr, scope: Scope = "tensor") -> Expr:
+    """Return Σ x·y over all elements (or each row or column), products and sums in float64: one, or one per model."""
     _expect_tensor("dot", x, y)
     first, second = sorted((x, y), key=lambda e: e.key)  # one question, whichever way round it is asked
-    return Expr("dot", (first, second), (), Sort.NUMBER, join_models(x, y))
+    return Expr("dot", (first, second), (), Sort.NUMBER, join_models(x, y), None, _along(scope))
 
 
-def norm(x: Expr) -> Expr:
-    """Return the Euclidean norm over all elements."""
-    return square_root(dot(x, x))
+def norm(x: Expr, scope: Scope = "tensor") -> Expr:
+    """Return the Euclidean norm over all elements, or over each row or column."""
+    return square_root(dot(x, x, scope))
 
 
-def gram(models: Expr) -> Expr:
+def largest(x: Expr, scope: Scope = "tensor") -> Expr:
+    """Return the largest element, or that of each row or column: a number, or one per model."""
+    _expect_tensor("largest", x)
+    return Expr("largest", (x,), (), Sort.NUMBER, x.models, None, _along(scope))
+
+
+def gram(models: Expr, scope: Scope = "tensor") -> Expr:
     """Return the N × N matrix of dot products between the models, for a scalar function to work on."""
     _expect_tensor("gram", models)
     if models.models is None:
         raise TypeError("gram needs a model axis")
-    return Expr("gram", (models,), (), Sort.MATRIX, models.models)
+    return Expr("gram", (models,), (), Sort.MATRIX, models.models, None, _along(scope))
 
 
-def size() -> Expr:
-    """Return the number of elements of the tensor."""
-    return Expr("size", (), (), Sort.NUMBER)
+def size(scope: Scope = "tensor") -> Expr:
+    """Return the number of elements of the tensor, or of one row or column, or of the whole model."""
+    return Expr("size", (), () if scope == "tensor" else (scope,), Sort.NUMBER)
 
 
-def kth_largest(x: Expr, count: Operand) -> Expr:
+def kth_largest(x: Expr, count: Operand, scope: Scope = "tensor") -> Expr:
     """Return which ``count`` (a number, rounded down, or one per model) elements of ``x`` have the largest |x|.
 
-    The answer is exact: of equal magnitudes the ones with the lowest index are kept; NaN ranks above infinity.
+    The answer is exact: of equal magnitudes the ones with the lowest index are kept; NaN ranks above infinity. With a
+    ``scope`` the question is asked of each row, or once of all tensors of the model together.
     """
     _expect_tensor("kth_largest", x)
+    if scope == "column":
+        raise TypeError("kth_largest is asked of rows, tensors and models")
     k = floor(as_expr(count))
-    return Expr("select", (x, k), (), Sort.SELECTION, join_models(x, k))
+    attributes = ("model",) if scope == "model" else ()
+    return Expr("select", (x, k), attributes, Sort.SELECTION, join_models(x, k), None, _along(scope))
 
 
-def keep_largest(x: Expr, density: Operand) -> Expr:
+def keep_largest(x: Expr, density: Operand, scope: Scope = "tensor") -> Expr:
     """Return x with only the ⌊density · elements⌋ entries of the largest |x| kept, the others 0 (per model)."""
-    return where(selected(x, kth_largest(x, elementwise("multiply", density, size()))), x, 0.0)
+    return where(selected(x, kth_largest(x, elementwise("multiply", density, size(scope)), scope)), x, 0.0)
 
 
 def selected(x: Expr, selection: Expr) -> Expr:
@@ -169,11 +215,22 @@ def selected(x: Expr, selection: Expr) -> Expr:
     return Expr("selected", (x, selection), (), Sort.MASK, join_models(x, selection))
 
 
+def magnitude_at(selection: Expr) -> Expr:
+    """Return the smallest |x| that ``kth_largest`` selected, as a number; 0 when it was asked for nothing."""
+    return Expr("magnitude_at", (selection,), (), Sort.NUMBER, selection.models, None, selection.along)
+
+
+def rank(x: Expr) -> Expr:
+    """Return the rank of each |x| within its row, from 0 for the smallest; of equals the lowest index comes first."""
+    _expect_tensor("rank", x)
+    return Expr("rank", (x,), (), Sort.TENSOR, x.models)
+
+
 def nonzero(number: Expr, message: str) -> Expr:
     """Return ``number``; planning refuses settings for which it is 0, with ``message``."""
     if number.sort is not Sort.NUMBER:
         raise TypeError("nonzero checks a number")
-    return Expr("nonzero", (number,), (message,), Sort.NUMBER, number.models)
+    return Expr("nonzero", (number,), (message,), Sort.NUMBER, number.models, None, number.along)
 
 
 @dataclass
@@ -197,7 +254,11 @@ ScalarBody = Callable[..., object]
 _scalar_functions: dict[str, ScalarBody] = {}
 
 
-def scalar_function(returns: int | Literal["models"]) -> Callable[[ScalarBody], Callable[..., tuple[Expr, ...] | Expr]]:
+@overload
+def scalar_function(returns: int) -> Callable[[ScalarBody], Callable[..., tuple[Expr, ...]]]: ...
+@overload
+def scalar_function(returns: Literal["models"]) -> Callable[[ScalarBody], Callable[..., Expr]]: ...
+def scalar_function(returns: int | Literal["models"]) -> Callable[[ScalarBody], Callable[..., Any]]:
     """Make a function of plain floats usable on numbers: the place for loops and branches on numbers.
 
     The decorated function receives Python floats (a list of floats for a per-model number, a list of rows for a Gram
@@ -205,18 +266,21 @@ def scalar_function(returns: int | Literal["models"]) -> Callable[[ScalarBody], 
     ``smelt.algebra.elementary`` instead of ``math`` for anything but + − × ÷ √.
     """
 
-    def decorate(body: ScalarBody) -> Callable[..., tuple[Expr, ...] | Expr]:
+    def decorate(body: ScalarBody) -> Callable[..., Any]:
         name = f"{body.__module__}:{body.__qualname__}"
         if _scalar_functions.setdefault(name, body).__code__ is not body.__code__:
             raise TypeError(f"two scalar functions are called {name}")
 
-        def on_numbers(*operands: Operand) -> tuple[Expr, ...] | Expr:
+        def on_numbers(*operands: Operand) -> Any:
             args = tuple(as_expr(o) for o in operands)
             if any(a.sort not in (Sort.NUMBER, Sort.MATRIX) for a in args):
                 raise TypeError(f"{name} takes numbers, not tensors")
+            along = join_along(*args)
             if returns == "models":
-                return Expr("call", args, (name, None), Sort.NUMBER, join_models(*args))
-            return tuple(Expr("call", args, (name, position), Sort.NUMBER) for position in range(returns))
+                return Expr("call", args, (name, None), Sort.NUMBER, join_models(*args), None, along)
+            return tuple(
+                Expr("call", args, (name, position), Sort.NUMBER, None, None, along) for position in range(returns)
+            )
 
         on_numbers.__doc__ = body.__doc__
         return on_numbers
@@ -237,7 +301,11 @@ def _fold_models(op: str, x: Expr) -> Expr:
     if x.sort not in (Sort.TENSOR, Sort.NUMBER):
         raise TypeError(f"{op} needs tensors or numbers, not a {x.sort.value}")
     degree = 0.0 if x.degree == 0 else None
-    return Expr(op, (x,), (), x.sort, None, degree)
+    return Expr(op, (x,), (), x.sort, None, degree, x.along)
+
+
+def _along(scope: Scope) -> str | None:
+    return scope if scope in ("row", "column") else None
 
 
 def _expect_tensor(word: str, *nodes: Expr) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from smelt.algebra.declare import Method
-from smelt.algebra.expressions import renumber
-from smelt.algebra.numbers import check_numbers
+from smelt.algebra.expressions import Expr, renumber
+from smelt.algebra.grid import sizes_of
+from smelt.algebra.numbers import guards_in, solve
 from smelt.algebra.templates import Template, trace
 from smelt.planning.plan import Input
 from smelt.planning.views import Bound
@@ -21,7 +22,8 @@ class Binder:
 
     def __init__(self) -> None:
         self._templates: dict[object, Template] = {}
-        self._checked: dict[tuple[int, tuple[float, ...]], None] = {}
+        self._guards: dict[int, list[Expr]] = {}
+        self._checked: dict[object, None] = {}
 
     def bind(
         self,
@@ -30,6 +32,7 @@ class Binder:
         structure: Mapping[str, Any],
         slots: Sequence[float],
         keys: Sequence[int],
+        based: bool = True,
     ) -> Bound:
         """Apply a method to tensors that are themselves bound.
 
@@ -39,16 +42,17 @@ class Binder:
             structure: the settings that are not slots, by parameter name.
             slots: the method's own slots in the order of its declaration.
             keys: a noise stream for each model, for a method that draws.
+            based: whether the first argument is the base, for a method whose base may be left out.
 
         Raises:
             InputError: when the settings are ones that the method refuses.
         """
         inputs, maps = _join_inputs(arguments)
         templates = [a.template for a in arguments]
-        key = (method.name, tuple(structure.items()), tuple(zip(map(id, templates), maps, strict=True)))
+        key = (method.name, based, tuple(structure.items()), tuple(zip(map(id, templates), maps, strict=True)))
         template = self._templates.get(key)
         if template is None:
-            template = self._templates[key] = _trace(method, arguments, maps, structure)
+            template = self._templates[key] = _trace(method, arguments, maps, structure, based)
         bound = Bound(
             arguments[0].shape,
             FLOAT64 if any(a.wide for a in arguments) else FLOAT32,
@@ -58,11 +62,18 @@ class Binder:
             tuple(k for a in arguments for k in a.keys) + tuple(keys),
             any(a.wide for a in arguments),
         )
-        checked = (id(template), bound.slots)
-        if checked not in self._checked:
-            check_numbers(template.root, bound.slots)
-            self._checked[checked] = None
+        self._check(bound)
         return bound
+
+    def _check(self, bound: Bound) -> None:
+        """Evaluate what the method guards, once for equal settings and shapes."""
+        key = id(bound.template)
+        if key not in self._guards:
+            self._guards[key] = guards_in(bound.template.root)
+        case = (key, bound.slots, bound.shape)
+        if self._guards[key] and case not in self._checked:
+            solve(self._guards[key], bound.slots, sizes_of(bound.shape), {})
+            self._checked[case] = None
 
 
 def _join_inputs(arguments: Sequence[Bound]) -> tuple[tuple[Input, ...], list[tuple[int, ...]]]:
@@ -73,11 +84,15 @@ def _join_inputs(arguments: Sequence[Bound]) -> tuple[tuple[Input, ...], list[tu
 
 
 def _trace(
-    method: Method, arguments: Sequence[Bound], maps: Sequence[tuple[int, ...]], structure: Mapping[str, Any]
+    method: Method,
+    arguments: Sequence[Bound],
+    maps: Sequence[tuple[int, ...]],
+    structure: Mapping[str, Any],
+    based: bool,
 ) -> Template:
     tensors, first_slot, first_key = [], 0, 0
     for argument, numbers in zip(arguments, maps, strict=True):
         tensors.append(renumber(argument.template.root, numbers, first_slot, first_key))
         first_slot += argument.template.slots
         first_key += argument.template.keys
-    return trace(method, tensors, structure, first_slot, first_key)
+    return trace(method, tensors, structure, first_slot, first_key, based)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smelt.algebra.expressions import Expr, Sort
-from smelt.algebra.grid import LANES, block_bounds, block_count
-from smelt.algebra.interpreter import TileProgram, meet
+from smelt.algebra.grid import BLOCK, block_bounds, block_count, sizes_of
+from smelt.algebra.interpreter import Tile, TileProgram, meet
 from smelt.algebra.numbers import Value, solve
 from smelt.algebra.questions import Question, ask
 from smelt.algebra.templates import Template
@@ -102,6 +102,9 @@ class ComputedTask:
         self._partials: list[list[Any]] = []
         self._program: TileProgram | None = None
         self._numbers: Mapping[str, Value] = {}
+        self._sizes = sizes_of(output.spec.shape)
+        self._whole_rows = template.needs_rows
+        self._ranks_long_rows = template.ranks and self._sizes["row"] > BLOCK
 
     def prepare(self, reader: Reader) -> None:
         """Open the next pass; stages whose questions can be answered from a glance are passed over."""
@@ -132,11 +135,10 @@ class ComputedTask:
         return False
 
     def _ask(self, node: Expr) -> Question:
-        size = self._output.spec.elements
         numbers = [a for a in node.args if a.sort is Sort.NUMBER]
-        known = solve(numbers, self._output.slots, size, self._answers)
+        known = solve(numbers, self._output.slots, self._sizes, self._answers)
         value = known[numbers[0].key] if numbers else None
-        return ask(node, value, size, partial(block_bounds, self._output.spec.shape), self._precision)
+        return ask(node, value, self._output.spec.shape, self._precision)
 
     def _collect_answers(self) -> None:
         self._answers.update((q.node.key, q.answer) for q in self._questions if q.answer is not None)
@@ -147,34 +149,49 @@ class ComputedTask:
         program = self._programs.get(key)
         if program is None:
             program = self._programs[key] = TileProgram(roots, self._precision)
-        values = solve(program.numbers, self._output.slots, self._output.spec.elements, self._answers)
+        values = solve(program.numbers, self._output.slots, self._sizes, self._answers)
         return program, meet(program.numbers, values, self._precision)
 
     def _evaluate(self, reader: Reader, node: Expr, start: int, stop: int) -> NDArray[np.generic]:
         """Return a few elements of an expression: a sample, or one block."""
-        program, numbers = self._ready([node])
-        output = self._output
-        tiles = reader.tiles(output.inputs, start, stop, self._precision, numbers, output.keys)
-        return np.concatenate([program(tile)[0] for tile in tiles], axis=-1)
+        parts = [values[0] for _, values in self._tiles(start, stop, reader, *self._ready([node]))]
+        return np.concatenate(parts, axis=-1)
+
+    def _tiles(
+        self, start: int, stop: int, reader: Reader, program: TileProgram, numbers: Mapping[str, Value]
+    ) -> Iterator[tuple[int, list[NDArray[np.generic]]]]:
+        """Yield the values of a program on elements [start, stop), tile by tile, with the first element of each."""
+        output, columns = self._output, self._sizes["row"]
+        if self._ranks_long_rows:
+            # Ranks need the whole row at once, however long it is; every block of it takes what is its own.
+            row = start // columns * columns
+            floats = [reader.whole(pieces, row, row + columns, self._precision) for pieces in output.inputs]
+            values = program(Tile(row, columns, columns, floats, numbers, output.keys))
+            yield start, [v[..., start - row : stop - row] for v in values]
+            return
+        for tile in reader.tiles(
+            output.inputs, start, stop, self._precision, numbers, output.keys, columns, self._whole_rows
+        ):
+            yield tile.start, program(tile)
 
     def _measure(self, number: int, start: int, stop: int, reader: Reader) -> None:
         assert self._program is not None
-        partials = [q.open_block(stop - start) for q in self._questions]
-        for tile in reader.tiles(self._output.inputs, start, stop, self._precision, self._numbers, self._output.keys):
-            values = iter(self._program(tile))
+        partials = [q.open_block(start, stop) for q in self._questions]
+        for first, found in self._tiles(start, stop, reader, self._program, self._numbers):
+            values = iter(found)
             for question, part in zip(self._questions, partials, strict=True):
-                question.measure(part, [next(values) for _ in question.operands])
-        for parts, part in zip(self._partials, partials, strict=True):
-            parts[number] = part
+                question.measure(part, [next(values) for _ in question.operands], first)
+        for question, parts, part in zip(self._questions, self._partials, partials, strict=True):
+            parts[number] = question.close_block(part)
 
     def _write(self, start: int, stop: int, reader: Reader) -> None:
         assert self._program is not None
         output, width = self._output, self._output.spec.dtype.size_bytes
         block = np.empty((stop - start) * width, np.uint8)
-        for tile in reader.tiles(output.inputs, start, stop, self._precision, self._numbers, output.keys):
-            place = (tile.start - start) * width
+        for first, (values,) in self._tiles(start, stop, reader, self._program, self._numbers):
+            place = (first - start) * width
             try:
-                block[place : place + tile.length * width] = encode(self._program(tile)[0], output.spec.dtype)
+                block[place : place + len(values) * width] = encode(values, output.spec.dtype)
             except OverflowError as error:
                 raise RunError(f"'{self.name}': {error}; choose a wider 'out_dtype'") from error
         self._sink.write(self.name, start * width, block)
@@ -187,7 +204,3 @@ def make_task(
     if output.precision == "bytes":
         return CopyTask(output, labels, sink)
     return ComputedTask(output, template, sink, programs)
-
-
-# Tiles must start at a lane boundary for the sums of a block not to depend on their size.
-assert LANES == 256

@@ -1,0 +1,223 @@
+"""Questions that are asked of each row or column of a tensor. A block holds whole rows, or is a piece of one row.
+
+Their tiles hold whole rows too (a piece of a row longer than a block comes in tiles of its own), so a row's answer is
+drawn from the row at once, in the order of its elements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smelt.algebra.expressions import Expr
+from smelt.algebra.grid import BLOCK, LANES, rows_and_columns
+from smelt.algebra.numbers import Value
+from smelt.algebra.products import fold_in_halves, products, sums_of, symmetric
+from smelt.algebra.selection import magnitude_keys
+
+Array = NDArray[np.generic]
+
+
+@dataclass
+class Strip:
+    """What one block says: one value for each of its rows, or for each of its columns."""
+
+    first: int  # the first row, or column, that it is about
+    values: NDArray[np.float64]  # (sums, rows or columns)
+    lanes: NDArray[np.float64] | None = None  # (sums, 256), while a piece of a row is summed up
+
+
+class RowSum:
+    """``total``, ``dot`` and ``gram`` per row: 256 float64 lanes per row, folded in halves; pieces added in order."""
+
+    def __init__(self, node: Expr, shape: tuple[int, ...]) -> None:
+        self.node = node
+        self.operands = node.args
+        self.answer: Value | None = None
+        self._rows, self._columns = rows_and_columns(shape)
+        self._sums = sums_of(node)
+
+    def prepare(self, evaluate: Any, whole: bool) -> None:
+        """Nothing to prepare."""
+
+    def open_block(self, start: int, stop: int) -> Strip:
+        """Return an empty strip for the rows that the block touches."""
+        first, last = start // self._columns, (stop - 1) // self._columns
+        piece = stop - start < self._columns
+        lanes = np.zeros((self._sums, LANES), np.float64) if piece else None
+        return Strip(first, np.zeros((self._sums, last - first + 1), np.float64), lanes)
+
+    def measure(self, strip: Strip, values: Sequence[Array], start: int) -> None:
+        """Add a tile of whole rows, or the next tile of a piece."""
+        with np.errstate(all="ignore"):
+            terms = np.stack(products(self.node, values))
+            if strip.lanes is not None:
+                _add_to_lanes(strip.lanes, terms)
+                strip.values[:, 0] = fold_in_halves(strip.lanes)
+                return
+            rows = terms.reshape(self._sums, -1, self._columns)
+            lanes = np.zeros((*rows.shape[:2], min(LANES, 1 << max(self._columns - 1, 0).bit_length())), np.float64)
+            _add_to_lanes(lanes, rows)
+            first = start // self._columns - strip.first
+            strip.values[:, first : first + rows.shape[1]] = fold_in_halves(lanes)
+
+    def close_block(self, partial: Strip) -> Strip:
+        """Keep it."""
+        return partial
+
+    def conclude(self, partials: Sequence[Strip], evaluate: Any) -> None:
+        """Put the rows together."""
+        sums = np.zeros((self._sums, self._rows), np.float64)
+        with np.errstate(all="ignore"):
+            for strip in partials:
+                sums[:, strip.first : strip.first + strip.values.shape[1]] += strip.values
+        self.answer = symmetric(self.node, sums)
+
+
+class ColumnSum:
+    """``total``, ``dot`` and ``gram`` per column: rows added in order within a block, blocks in order."""
+
+    def __init__(self, node: Expr, shape: tuple[int, ...]) -> None:
+        self.node = node
+        self.operands = node.args
+        self.answer: Value | None = None
+        _, self._columns = rows_and_columns(shape)
+        self._sums = sums_of(node)
+
+    def prepare(self, evaluate: Any, whole: bool) -> None:
+        """Nothing to prepare."""
+
+    def open_block(self, start: int, stop: int) -> Strip:
+        """Return an empty strip for the columns that the block touches."""
+        width = min(stop - start, self._columns)
+        return Strip(start % self._columns, np.zeros((self._sums, width), np.float64))
+
+    def measure(self, strip: Strip, values: Sequence[Array], start: int) -> None:
+        """Add a tile of whole rows, or the next tile of a piece."""
+        with np.errstate(all="ignore"):
+            for sums, terms in zip(strip.values, products(self.node, values), strict=True):
+                if len(sums) < self._columns or len(terms) < self._columns:
+                    first = start % self._columns - strip.first
+                    sums[first : first + len(terms)] += terms
+                else:
+                    for row in terms.reshape(-1, self._columns):
+                        sums += row
+
+    def close_block(self, partial: Strip) -> Strip:
+        """Keep it."""
+        return partial
+
+    def conclude(self, partials: Sequence[Strip], evaluate: Any) -> None:
+        """Add the blocks in order."""
+        sums = np.zeros((self._sums, self._columns), np.float64)
+        with np.errstate(all="ignore"):
+            for strip in partials:
+                sums[:, strip.first : strip.first + strip.values.shape[1]] += strip.values
+        self.answer = symmetric(self.node, sums)
+
+
+class RowLargest:
+    """``largest`` per row."""
+
+    def __init__(self, node: Expr, shape: tuple[int, ...]) -> None:
+        self.node = node
+        self.operands = node.args
+        self.answer: Value | None = None
+        self._rows, self._columns = rows_and_columns(shape)
+        self._models = node.models or 1
+
+    def prepare(self, evaluate: Any, whole: bool) -> None:
+        """Nothing to prepare."""
+
+    def open_block(self, start: int, stop: int) -> Strip:
+        """Return an empty strip for the rows that the block touches."""
+        first, last = start // self._columns, (stop - 1) // self._columns
+        return Strip(first, np.full((self._models, last - first + 1), -np.inf))
+
+    def measure(self, strip: Strip, values: Sequence[Array], start: int) -> None:
+        """Take in a tile of whole rows, or the next tile of a piece."""
+        x = np.asarray(values[0], np.float64).reshape(self._models, -1, min(self._columns, values[0].shape[-1]))
+        first = start // self._columns - strip.first
+        place = strip.values[:, first : first + x.shape[1]]
+        np.maximum(place, np.maximum.reduce(x, axis=-1), out=place)
+
+    def close_block(self, partial: Strip) -> Strip:
+        """Keep it."""
+        return partial
+
+    def conclude(self, partials: Sequence[Strip], evaluate: Any) -> None:
+        """Put the rows together."""
+        found = np.full((self._models, self._rows), -np.inf)
+        for strip in partials:
+            place = found[:, strip.first : strip.first + strip.values.shape[1]]
+            np.maximum(place, strip.values, out=place)
+        self.answer = found if self.node.models is not None else found[0]
+
+
+class RowSelect:
+    """``kth_largest`` per row: thresholds and cuts (columns), each of shape (models, rows)."""
+
+    def __init__(self, node: Expr, count: Value, shape: tuple[int, ...], precision: np.dtype[np.floating]) -> None:
+        self.node = node
+        self.operands = node.args[:1]
+        self.answer: Value | None = None
+        self._rows, self._columns = rows_and_columns(shape)
+        models = node.models or 1
+        counts = np.clip(np.nan_to_num(np.asarray(count, np.float64)), 0, self._columns).astype(np.int64)
+        along = node.args[1].along is not None
+        counts = counts if along or counts.ndim == 0 else counts[:, None]
+        self._counts = np.broadcast_to(counts, (models, self._rows))
+        self._thresholds = np.zeros((models, self._rows), np.dtype(f"u{precision.itemsize}"))
+        self._cuts = np.zeros((models, self._rows), np.int64)
+
+    def prepare(self, evaluate: Any, whole: bool) -> None:
+        """Answer at once for rows longer than a block, one whole row at a time."""
+        if self._columns > BLOCK:
+            for row in range(self._rows):
+                start = row * self._columns
+                self._select(evaluate(self.operands[0], start, start + self._columns), row)
+            self.answer = (self._thresholds, self._cuts)
+
+    def open_block(self, start: int, stop: int) -> None:
+        """Rows are answered as they come."""
+
+    def measure(self, partial: None, values: Sequence[Array], start: int) -> None:
+        """Answer the rows of a tile; rows belong to one block each, so no two workers meet."""
+        self._select(values[0], start // self._columns)
+
+    def close_block(self, partial: None) -> None:
+        """Nothing to keep."""
+
+    def conclude(self, partials: Sequence[None], evaluate: Any) -> None:
+        """All rows are answered."""
+        self.answer = (self._thresholds, self._cuts)
+
+    def _select(self, x: Array, first_row: int) -> None:
+        keys = magnitude_keys(np.asarray(x)).reshape(len(self._counts), -1, self._columns)
+        ascending = np.sort(keys, axis=-1)
+        for model in range(keys.shape[0]):
+            for row in range(keys.shape[1]):
+                place = model, first_row + row
+                self._thresholds[place], self._cuts[place] = _kth(
+                    keys[model, row], ascending[model, row], int(self._counts[place])
+                )
+
+
+def _kth(keys: NDArray[Any], ascending: NDArray[Any], count: int) -> tuple[int, int]:
+    if count == 0:
+        return int(np.iinfo(keys.dtype).max >> 1), 0
+    threshold = ascending[len(keys) - count]
+    above = len(keys) - int(np.searchsorted(ascending, threshold, side="right"))
+    return int(threshold), int(np.flatnonzero(keys == threshold)[count - above - 1]) + 1
+
+
+def _add_to_lanes(lanes: NDArray[np.float64], terms: NDArray[np.float64]) -> None:
+    """Add element i along the last axis to lane i mod 256, in order."""
+    width = lanes.shape[-1]
+    for start in range(0, terms.shape[-1], LANES):
+        part = terms[..., start : start + LANES]
+        lanes[..., : min(part.shape[-1], width)] += part
