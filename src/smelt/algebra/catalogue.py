@@ -32,7 +32,7 @@ def describe_method(method: Method) -> str:
 def formula(method: Method) -> str:
     """Return the formula of a method with its settings at their defaults, over two models where it takes several."""
     names = {"models": ["model₁", "model₂"]}
-    inputs = [n for t in method.tensors for n in names.get(t, [t])]
+    inputs = [n for t in sorted(method.tensors) for n in names.get(t, [t])]  # the base comes before the models
     models = 2 if "models" in method.tensors else 1
     structure = {s.parameter: None if s.default is None else s.default for s in method.settings if not _is_free(s)}
     slots = [
@@ -75,9 +75,12 @@ def _is_free(setting: Setting) -> bool:
 
 
 def _models(method: Method) -> str:
+    fewest, most = method.models
+    count = f"exactly {fewest}" if fewest == most else "any number" if fewest == 1 else f"{fewest} or more"
     return {
-        ("models",): "any number; a listed base is an ordinary input",
-        ("base", "models"): "a base and any number of others",
+        ("models",): f"{count}; a listed base is an ordinary input",
+        ("base", "models"): f"a base and {count} of others" if count == "any number" else f"a base and {count} others",
+        ("models", "base"): f"{count}, and a base if their differences from it are meant",
         ("a", "b"): "exactly two, the base and one other",
         ("model",): "exactly one (per slice)",
     }[method.tensors]

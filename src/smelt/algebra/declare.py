@@ -153,8 +153,8 @@ class Method:
 
     @property
     def takes_base(self) -> bool:
-        """Whether it works on differences from a base model, if one is named."""
-        return "base" in self.tensors
+        """Whether a base model that is named is one of its tensors."""
+        return self.needs_base or "base" in self.tensors
 
     @property
     def doc(self) -> str:

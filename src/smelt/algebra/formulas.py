@@ -174,6 +174,8 @@ class _Printer:
             return "[" + ", ".join(texts) + "]"
         if node.op in SIGNS:
             return self._infix(node, texts)
+        if node.op == "pick":
+            return f"{texts[0]}[{int(node.attributes[0] or 0) + 1}]"
         if node.op == "call":
             name = str(node.attributes[0]).rpartition(":")[2]
             which = "" if node.attributes[1] is None else f"[{node.attributes[1]}]"

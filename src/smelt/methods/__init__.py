@@ -8,9 +8,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from smelt.methods import soups, spherical, stacking, task_vectors
+from smelt.methods import (
+    dropping,
+    same_task,
+    selective,
+    soups,
+    spherical,
+    stacking,
+    task_vectors,
+    trimming,
+    two_models,
+)
 
-__all__ = ["soups", "spherical", "stacking", "task_vectors"]
+__all__ = [
+    "dropping",
+    "same_task",
+    "selective",
+    "soups",
+    "spherical",
+    "stacking",
+    "task_vectors",
+    "trimming",
+    "two_models",
+]
 
 
 def __getattr__(name: str) -> Callable[..., Any]:

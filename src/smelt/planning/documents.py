@@ -11,7 +11,7 @@ from smelt.arch.config import restack, untied, without_origin
 from smelt.errors import InputError, listing, nearest
 from smelt.planning.binding import Binder
 from smelt.planning.pairing import Pairing, Part, Region, module_names, pair_slices, pair_whole, tied_partner
-from smelt.planning.settings import Settings, settle
+from smelt.planning.settings import settle
 from smelt.planning.views import Bound, View
 from smelt.planning.vocabularies import Vocabularies, align_rows, check_tokenizer
 from smelt.recipes.nouns import Document, Module, Reference, Slice
@@ -91,7 +91,7 @@ class DocumentPlanner:
         base = None
         if base_view is not None:
             base = next((i for i, v in enumerate(views) if v.identity == base_view.identity), None)
-            if base is None and self._document.method.needs_base:
+            if base is None and self._document.method.takes_base:
                 views.append(base_view)
                 base = len(views) - 1
         given = [source.layer_range for source in slice_.sources]
@@ -138,11 +138,10 @@ class DocumentPlanner:
         if not all(a.dtype.is_float for a in arguments):
             return _carry(pairing, arguments)
         base = pairing.part.base
-        if not method.needs_base:
-            models, tensors = list(range(len(pairing.part.slice.sources))), []
-        else:
-            assert base is not None
-            models = [i for i in range(len(pairing.part.slice.sources)) if i != base]
+        models = list(range(len(pairing.part.slice.sources)))
+        tensors: list[Bound] = []
+        if method.takes_base and base is not None:
+            models = [i for i in models if i != base]
             tensors = [arguments[base]]
             if "models" in method.tensors:
                 models = self._without_base(pairing, models)
@@ -151,10 +150,8 @@ class DocumentPlanner:
         settings = settle(self._document, pairing, models)
         keys = self._keys(pairing, len(models)) if method.random else ()
         tensors += [arguments[i] for i in models]
-        return self._apply(tensors, settings, keys)
-
-    def _apply(self, tensors: Sequence[Bound], settings: Settings, keys: Sequence[int]) -> Bound:
-        return self._binder.bind(self._document.method, tensors, settings.structure, settings.slots, keys)
+        based = base is not None
+        return self._binder.bind(method, tensors, settings.structure, settings.slots, keys, based)
 
     def _without_base(self, pairing: Pairing, models: Sequence[int]) -> list[int]:
         """Leave out a component that is the base itself: the same model, and in a slice the same layer of it."""

@@ -35,6 +35,9 @@ def build_recipe(method: Method, models: Sequence[Any], settings: Mapping[str, A
     Raises:
         InputError: for arguments that a recipe could not hold either.
     """
+    settings = dict(settings)
+    if "base" in method.tensors[len(models) :] and settings.get("base") is not None:
+        models = (*models, settings.pop("base"))
     base, listed = _arrange(method, models)
     messages = Messages(method.name)
     stages = _Stages(messages)
@@ -65,14 +68,16 @@ def combine(terms: Sequence[tuple[float, Any]]) -> Recipe:
 def _arrange(method: Method, models: Sequence[Any]) -> tuple[Any, list[Any]]:
     """Return the base, or ``None``, and the models beside it."""
     names = ", ".join("[models]" if name == "models" else name for name in method.tensors)
-    fits = len(models) == len(method.tensors)
+    optional = method.takes_base and not method.needs_base
+    fits = len(method.tensors) - optional <= len(models) <= len(method.tensors)
     for name, model in zip(method.tensors, models, strict=False):
         fits = fits and isinstance(model, list | tuple) == (name == "models")
     if not fits:
         where = ", where [models] is a list of models" if "models" in method.tensors else ""
         raise InputError(f"{method.name}: the models are ({names}){where}")
-    listed = list(models[-1]) if method.tensors[-1] == "models" else list(models)
-    return (models[0] if method.needs_base else None), listed
+    given = dict(zip(method.tensors, models, strict=False))
+    base = models[0] if method.needs_base else given.get("base")
+    return base, list(given["models"]) if "models" in given else list(models)
 
 
 def _sort_settings(

@@ -38,8 +38,17 @@ def _check_count(document: Document, slice_: Slice, base: Reference | None, mess
         names = ", ".join(str(source.model) for source in slice_.sources)
         words = f"{method.name} takes exactly two models, 'base_model' ({base}) and one other; here are: {names}"
         raise messages.error(slice_.line, words)
+    if "models" in method.tensors:
+        models = [s.model for s in slice_.sources if not (method.takes_base and s.model == base)]
+        fewest, most = method.models
+        # With nothing but the base itself the result is the base, whatever the method.
+        if (models or base is None) and not (fewest <= len(models) <= (most or len(models))):
+            wanted = f"exactly {fewest}" if fewest == most else f"at least {fewest}"
+            names = ", ".join(map(str, models)) or "none"
+            words = f"{method.name} takes {wanted} models{' besides the base' if base else ''}; here are: {names}"
+            raise messages.error(slice_.line, words)
     ranges = [source.layer_range for source in slice_.sources]
-    if method.needs_base and not listed and ranges.count(ranges[0]) < count:
+    if base is not None and method.takes_base and not listed and ranges.count(ranges[0]) < count:
         words = f"the base model ({base}) is not among the sources, whose layer ranges differ, so its own is unknown"
         raise messages.error(slice_.line, f"{words}; list it with its 'layer_range'")
 
@@ -54,7 +63,7 @@ def _check_required(
         if not setting.per_model:
             words = f"{document.method.name} needs the setting '{setting.name}' ({setting.range})"
             raise messages.error(document.line, f"{words}; write it under 'parameters'")
-        spared = base if document.method.needs_base else None
+        spared = base if document.method.takes_base else None
         for source in slice_.sources:
             if source.model != spared and not _given(setting.name, (source.parameters,)):
                 exception = " but the base model" if spared else ""
