@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from smelt.algebra.declare import Method
-from smelt.algebra.expressions import Expr, renumber
+from smelt.algebra.expressions import Expr, renumber, rewrite
 from smelt.algebra.grid import sizes_of
 from smelt.algebra.numbers import guards_in, solve
 from smelt.algebra.templates import Template, trace
@@ -33,6 +35,7 @@ class Binder:
         slots: Sequence[float],
         keys: Sequence[int],
         based: bool = True,
+        document: str = "",
     ) -> Bound:
         """Apply a method to tensors that are themselves bound.
 
@@ -43,16 +46,24 @@ class Binder:
             slots: the method's own slots in the order of its declaration.
             keys: a noise stream for each model, for a method that draws.
             based: whether the first argument is the base, for a method whose base may be left out.
+            document: the name of the document, which tells its questions about the whole model from those of others.
 
         Raises:
             InputError: when the settings are ones that the method refuses.
         """
         inputs, maps = _join_inputs(arguments)
         templates = [a.template for a in arguments]
-        key = (method.name, based, tuple(structure.items()), tuple(zip(map(id, templates), maps, strict=True)))
+        key = (
+            method.name,
+            document,
+            based,
+            tuple(structure.items()),
+            tuple(zip(map(id, templates), maps, strict=True)),
+        )
         template = self._templates.get(key)
         if template is None:
-            template = self._templates[key] = _trace(method, arguments, maps, structure, based)
+            template = _label_model_questions(_trace(method, arguments, maps, structure, based), document)
+            self._templates[key] = template
         bound = Bound(
             arguments[0].shape,
             FLOAT64 if any(a.wide for a in arguments) else FLOAT32,
@@ -96,3 +107,15 @@ def _trace(
         first_slot += argument.template.slots
         first_key += argument.template.keys
     return trace(method, tensors, structure, first_slot, first_key, based)
+
+
+def _label_model_questions(template: Template, document: str) -> Template:
+    """Give each new question about the whole model a name that it has in every tensor: the document's, and a number."""
+    numbers = count()
+
+    def change(node: Expr) -> Expr:
+        fresh = node.op == "select" and node.attributes == ("model",)
+        return replace(node, attributes=("model", document, next(numbers))) if fresh else node
+
+    root = rewrite(template.root, change)
+    return template if root.key == template.root.key else replace(template, root=root)

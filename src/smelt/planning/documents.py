@@ -151,7 +151,9 @@ class DocumentPlanner:
         keys = self._keys(pairing, len(models)) if method.random else ()
         tensors += [arguments[i] for i in models]
         based = base is not None
-        return self._binder.bind(method, tensors, settings.structure, settings.slots, keys, based)
+        return self._binder.bind(
+            method, tensors, settings.structure, settings.slots, keys, based, self._document.name or ""
+        )
 
     def _without_base(self, pairing: Pairing, models: Sequence[int]) -> list[int]:
         """Leave out a component that is the base itself: the same model, and in a slice the same layer of it."""

@@ -14,6 +14,7 @@ from smelt.planning.binding import Binder
 from smelt.planning.cost import estimate
 from smelt.planning.documents import DocumentPlanner, Merged
 from smelt.planning.files import choose_copies, public_names
+from smelt.planning.model_questions import check_model_questions
 from smelt.planning.plan import Output, Plan, stored_dtype
 from smelt.planning.views import Bound, View, view_checkpoint
 from smelt.planning.vocabularies import Vocabularies, check_chat_template
@@ -62,6 +63,10 @@ class _Planner:
                 self._named[document.name] = merged.view
         notes.extend(_note_gradients(recipe.documents))
         outputs, templates = self._outputs(merged)
+        try:
+            check_model_questions(outputs, templates)
+        except InputError as error:
+            raise self._located(error, recipe.result.line) from error
         checkpoints = tuple(self._checkpoints)
         return Plan(
             recipe,

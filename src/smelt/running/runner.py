@@ -15,11 +15,12 @@ from smelt.algebra.interpreter import TileProgram
 from smelt.errors import InputError, RunError
 from smelt.planning.plan import Plan
 from smelt.running.companions import write_companions
+from smelt.running.model_scope import answer_waiting, members_of
 from smelt.running.output import output_folder
 from smelt.running.schedule import Schedule
 from smelt.running.sinks import FileSink, MemorySink, Sink
 from smelt.running.sources import Reader
-from smelt.running.tasks import make_task
+from smelt.running.tasks import Task, make_task
 
 Progress = Callable[[int, int], None]  # bytes read so far, and in all
 
@@ -108,9 +109,29 @@ def _work(plan: Plan, sink: Sink, pace: Pace, progress: Progress | None) -> None
     # What has to be equal is compared first, so that a difference shows before any work is done.
     outputs = sorted((plan.outputs[i] for i in pace.order(len(plan.outputs))), key=lambda o: not o.equal)
     tasks = [make_task(o, plan.templates[o.template], plan.labels, sink, programs) for o in outputs]
-    threads = pace.threads or os.cpu_count() or 1
-    schedule = Schedule(tasks, max(pace.window, threads), pace.order)
-    readers = [Reader(plan.checkpoints, pace.span, pace.tile) for _ in range(threads)]
+    readers = [Reader(plan.checkpoints, pace.span, pace.tile) for _ in range(pace.threads or os.cpu_count() or 1)]
+
+    def report() -> None:
+        if progress is not None:
+            progress(min(sum(r.bytes_read for r in readers), plan.cost.read_bytes), plan.cost.read_bytes)
+
+    try:
+        _run_tasks(tasks, readers, pace, report)
+        place = {output.spec.name: number for number, output in enumerate(plan.outputs)}
+        while waiting := sorted(members_of(tasks), key=lambda task: place[task.name]):
+            answer_waiting(waiting, readers[0], lambda passes: _run_tasks(passes, readers, pace, report))
+            _run_tasks(waiting, readers, pace, report)
+    finally:
+        for checkpoint in plan.checkpoints:
+            checkpoint.close()
+    _check_unchanged(plan)
+    if progress is not None:
+        progress(plan.cost.read_bytes, plan.cost.read_bytes)
+
+
+def _run_tasks(tasks: Sequence[Task], readers: Sequence[Reader], pace: Pace, report: Callable[[], None]) -> None:
+    """Let a worker per reader carry out the tasks until none can go on."""
+    schedule = Schedule(tasks, max(pace.window, len(readers)), pace.order)
     workers = [threading.Thread(target=schedule.work, args=(r,), daemon=True) for r in readers]
     try:
         for worker in workers:
@@ -118,16 +139,10 @@ def _work(plan: Plan, sink: Sink, pace: Pace, progress: Progress | None) -> None
         for worker in workers:
             while worker.is_alive():
                 worker.join(0.1)
-                if progress is not None:
-                    progress(sum(r.bytes_read for r in readers), plan.cost.read_bytes)
+                report()
     finally:
         schedule.stop()
         for worker in workers:
             if worker.ident is not None:  # it was started
                 worker.join()
-        for checkpoint in plan.checkpoints:
-            checkpoint.close()
     schedule.raise_error()
-    _check_unchanged(plan)
-    if progress is not None:
-        progress(plan.cost.read_bytes, plan.cost.read_bytes)

@@ -62,7 +62,7 @@ class Reader:
         widest = max((stored_dtype(self._checkpoints, e).size_bytes for i in inputs for e in i), default=1)
         span = self._span or span_elements(len(inputs), widest)
         tile = self._tile or tile_elements(len(inputs))
-        if whole_rows and (stop - start) % columns == 0:
+        if whole_rows and start % columns == 0 and stop % columns == 0:
             span, tile = (max(size // columns, 1) * columns for size in (span, tile))
         for low in range(start, stop, span):
             high = min(low + span, stop)
@@ -71,10 +71,6 @@ class Reader:
                 last = min(first + tile, high)
                 floats = [_decode(p, first, last, precision) for p in pieces]
                 yield Tile(first, last - first, columns, floats, numbers, keys)
-
-    def whole(self, pieces: Input, start: int, stop: int, precision: np.dtype[np.floating]) -> Floats:
-        """Return elements [start, stop) of one input at once."""
-        return _decode(self._read(0, pieces, start, stop), start, stop, precision)
 
     def raw(self, pieces: Input, start: int, stop: int, number: int = 0) -> Iterator[Bytes]:
         """Yield the stored bytes of elements [start, stop); each is valid until the next read of that ``number``."""

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from smelt.algebra.expressions import Expr, Sort
-from smelt.algebra.grid import BLOCK, block_bounds, block_count, sizes_of
-from smelt.algebra.interpreter import Tile, TileProgram, meet
+from smelt.algebra.expressions import Attribute, Expr, Sort
+from smelt.algebra.grid import block_bounds, block_count, sizes_of
+from smelt.algebra.interpreter import TileProgram, meet
 from smelt.algebra.numbers import Value, solve
 from smelt.algebra.questions import Question, ask
 from smelt.algebra.templates import Template
@@ -103,36 +103,76 @@ class ComputedTask:
         self._program: TileProgram | None = None
         self._numbers: Mapping[str, Value] = {}
         self._sizes = sizes_of(output.spec.shape)
-        self._whole_rows = template.needs_rows
-        self._ranks_long_rows = template.ranks and self._sizes["row"] > BLOCK
+        self._template = template
+        self.elements = output.spec.elements
+        self.key_bytes = self._precision.itemsize
+        self.waiting: list[Expr] = []  # questions about the whole model, which this task alone cannot answer
 
     def prepare(self, reader: Reader) -> None:
         """Open the next pass; stages whose questions can be answered from a glance are passed over."""
-        while not self._questions and self._stages:
-            self._questions = [self._ask(node) for node in self._stages.pop(0)]
+        while not self._questions and not self.waiting and self._stages:
+            stage = self._stages.pop(0)
+            self.waiting = [node for node in stage if node.attributes]
+            self._questions = [self._ask(node) for node in stage if not node.attributes]
             for question in self._questions:
                 question.prepare(partial(self._evaluate, reader), self.blocks <= 1)
             self._collect_answers()
+        if self.waiting and not self._questions:
+            return
         operands = [e for q in self._questions for e in q.operands]
         self._program, self._numbers = self._ready(operands or [self._root])
         self._partials = [[None] * self.blocks for _ in self._questions]
 
     def do_block(self, number: int, reader: Reader) -> None:
         """Measure or write one block."""
-        start, stop = block_bounds(self._output.spec.shape, number)
+        start, stop = self.bounds(number)
         if self._questions:
             self._measure(number, start, stop, reader)
-        else:
+        elif not self.waiting:
             self._write(start, stop, reader)
 
     def conclude(self, reader: Reader) -> bool:
-        """Answer what the pass was for."""
+        """Answer what the pass was for; a task that waits is done for now."""
         if not self._questions:
             return True
         for question, parts in zip(self._questions, self._partials, strict=True):
             question.conclude(parts, partial(self._evaluate, reader))
         self._collect_answers()
-        return False
+        return bool(self.waiting) and not self._questions
+
+    def bounds(self, block: int) -> tuple[int, int]:
+        """Return the first element of a block and the one after its last."""
+        return block_bounds(self._output.spec.shape, block)
+
+    def wanted(self, attributes: tuple[Attribute, ...], elements: int) -> NDArray[np.float64]:
+        """Return how many elements of the whole model's ``elements`` are to be selected, model by model."""
+        node = self._waiting_for(attributes)
+        known = solve([node.args[1]], self._output.slots, {**self._sizes, "model": elements}, self._answers)
+        return np.broadcast_to(np.asarray(known[node.args[1].key], np.float64), (node.models or 1,))
+
+    def values_of_block(
+        self, attributes: tuple[Attribute, ...], block: int, reader: Reader
+    ) -> Iterator[tuple[int, NDArray[np.generic]]]:
+        """Yield what is selected from, tile by tile, each of shape (models, length)."""
+        operand = self._waiting_for(attributes).args[0]
+        for first, (values,) in self._tiles(*self.bounds(block), reader, *self._ready([operand])):
+            yield first, values.reshape(-1, values.shape[-1])
+
+    def evaluate_waiting(
+        self, attributes: tuple[Attribute, ...], start: int, stop: int, reader: Reader
+    ) -> NDArray[np.generic]:
+        """Return elements [start, stop) of what is selected from, shape (models, stop − start)."""
+        values = self._evaluate(reader, self._waiting_for(attributes).args[0], start, stop)
+        return values.reshape(-1, values.shape[-1])
+
+    def resume(self, attributes: tuple[Attribute, ...], answer: Value) -> None:
+        """Take the answer to a question about the whole model."""
+        node = self._waiting_for(attributes)
+        self._answers[node.key] = answer
+        self.waiting = [n for n in self.waiting if n is not node]
+
+    def _waiting_for(self, attributes: tuple[Attribute, ...]) -> Expr:
+        return next(n for n in self.waiting if n.attributes == attributes)
 
     def _ask(self, node: Expr) -> Question:
         numbers = [a for a in node.args if a.sort is Sort.NUMBER]
@@ -162,17 +202,15 @@ class ComputedTask:
     ) -> Iterator[tuple[int, list[NDArray[np.generic]]]]:
         """Yield the values of a program on elements [start, stop), tile by tile, with the first element of each."""
         output, columns = self._output, self._sizes["row"]
-        if self._ranks_long_rows:
-            # Ranks need the whole row at once, however long it is; every block of it takes what is its own.
-            row = start // columns * columns
-            floats = [reader.whole(pieces, row, row + columns, self._precision) for pieces in output.inputs]
-            values = program(Tile(row, columns, columns, floats, numbers, output.keys))
-            yield start, [v[..., start - row : stop - row] for v in values]
-            return
+        low, high = start, stop
+        if self._template.ranks:  # which need whole rows, however long, and whatever part of them is wanted
+            low, high = start // columns * columns, -(-stop // columns) * columns
         for tile in reader.tiles(
-            output.inputs, start, stop, self._precision, numbers, output.keys, columns, self._whole_rows
+            output.inputs, low, high, self._precision, numbers, output.keys, columns, self._template.needs_rows
         ):
-            yield tile.start, program(tile)
+            first, last = max(start, tile.start), min(stop, tile.start + tile.length)
+            if first < last:
+                yield first, [v[..., first - tile.start : last - tile.start] for v in program(tile)]
 
     def _measure(self, number: int, start: int, stop: int, reader: Reader) -> None:
         assert self._program is not None
