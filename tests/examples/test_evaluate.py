@@ -122,7 +122,7 @@ def test_the_family_is_small_and_knows_no_machine():
     assert sum(path.stat().st_size for path in files) <= 14_000_000
     for path in files:
         if path.suffix == ".json":
-            assert '"/' not in path.read_text(), path
+            assert '": "/' not in path.read_text(), path
         assert b"/root/" not in path.read_bytes(), path
 
 

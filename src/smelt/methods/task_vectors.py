@@ -68,9 +68,11 @@ def combined(
     weights of the models that agree.
     """
     if not elect:
-        mass = sum_models(weight)
-        divisor = where(absolute(mass) < 1e-8, 1.0, mass) if normalize else 1.0
-        return sum_models(lambda_ * weight * factor / divisor * kept)
+        share = lambda_ * weight * factor
+        if normalize:
+            mass = sum_models(weight)
+            share = share / where(absolute(mass) < 1e-8, 1.0, mass)
+        return sum_models(share * kept)
     votes = weight * factor * kept
     agree = same_sign(votes, sum_models(votes))
     merged = sum_models(where(agree, votes, 0.0))

@@ -30,9 +30,9 @@ def check_model_questions(outputs: Sequence[Output], templates: Sequence[Templat
             there, name = first.setdefault(node.attributes, (asked, output.spec.name))
             if there != asked:
                 raise InputError(
-                    f"'scope: model' selects from all tensors together, so its settings cannot differ between tensors, as "
-                    f"they do between '{name}' and '{output.spec.name}': no gradients or filters for density and gamma, "
-                    "and the same models and precision throughout"
+                    "'scope: model' selects from all tensors together, so its settings cannot differ between tensors, "
+                    f"as they do between '{name}' and '{output.spec.name}': no gradients or filters for density and "
+                    "gamma, and the same models and precision throughout"
                 )
 
 
