@@ -9,6 +9,9 @@ over the base; a merge *keeps* a share of it. Fails when no merge keeps four fif
 from __future__ import annotations
 
 import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read by NumPy on import: many small products, two models at a time
+
 import sys
 import tempfile
 import time

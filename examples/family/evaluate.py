@@ -19,7 +19,7 @@ import numpy as np
 HELD_OUT = Path(__file__).resolve().parent / "held-out"
 DOMAINS = ("python", "prose", "arithmetic")
 CONTEXT = 256  # bytes that a prediction may look back, the length that the family was trained with
-BATCH = 8  # windows at a time: their attention scores stay in the cache
+BATCH = 2  # windows at a time: their attention scores stay in the cache
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -123,7 +123,7 @@ def attend(model: Arrays, config: Mapping[str, Any], prefix: str, x: np.ndarray)
     scores = rotate(query, config) @ key.swapaxes(-1, -2) * np.float32(query.shape[-1] ** -0.5)
     scores = np.where(np.tri(length, dtype=bool), scores, np.float32(-np.inf))
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    mixed = (weights / weights.sum(axis=-1, keepdims=True)) @ value
+    mixed = weights @ value / weights.sum(axis=-1, keepdims=True)
     return mixed.transpose(0, 2, 1, 3).reshape(rows, length, -1) @ model[f"{prefix}o_proj.weight"].T
 
 
