@@ -105,7 +105,7 @@ def test_seeds_of_recipes():
         (
             lambda: build("ties", "a", ["b"], weight=1, densty=1),
             "ties: ties has no setting 'densty'; did you mean 'density'? Settings: weight, density, normalize, lambda_,"
-            " rescale, dtype, out_dtype, name, seed.",
+            " rescale, scope, equalize, dtype, out_dtype, name, seed.",
         ),
         (
             lambda: build("ties", "a", ["b"], weight=[1, 2]),
