@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from math import prod
 
+# Raised, with a line in CHANGELOG.md, by every change that moves a bit of any result.
+NUMERICS_VERSION = 1
+
 BLOCK = 2**18  # elements; a block's bytes and partial sums are fixed by it, so it is part of the numerics
 LANES = 256  # float64 accumulators per block
 

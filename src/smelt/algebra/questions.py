@@ -7,7 +7,7 @@ another pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import groupby
 from math import prod
@@ -62,14 +62,14 @@ class Sum:
         self.node = node
         self.operands = node.args
         self.answer: Value | None = None
-        self._sums = sums_of(node)
+        self.count = sums_of(node)
 
     def prepare(self, evaluate: Evaluate, whole: bool) -> None:
         """Nothing to prepare."""
 
     def open_block(self, start: int, stop: int) -> NDArray[np.float64]:
         """Return the empty lanes, shape (sums, 256)."""
-        return np.zeros((self._sums, LANES), np.float64)
+        return np.zeros((self.count, LANES), np.float64)
 
     def measure(self, partial: NDArray[np.float64], values: Sequence[Array], start: int) -> None:
         """Add a tile: element i of the block goes to lane i mod 256, in order."""
@@ -80,13 +80,23 @@ class Sum:
                     lanes += row
                 lanes[: len(terms) - whole] += terms[whole:]
 
+    def pairs(self, row_of: Mapping[str, int]) -> list[tuple[int, int]]:
+        """Return which rows of values are multiplied for each sum, given the first row of each operand; −1 is none."""
+        models = self.node.models or 1
+        rows = [row_of[a.key] for a in self.operands]
+        if self.node.op == "gram":
+            return [(rows[0] + i, rows[0] + j) for i in range(models) for j in range(i + 1)]
+        steps = [0 if a.models is None else 1 for a in self.operands]
+        right = [rows[1] + steps[1] * m if self.node.op == "dot" else -1 for m in range(models)]
+        return [(rows[0] + steps[0] * m, right[m]) for m in range(models)]
+
     def close_block(self, partial: NDArray[np.float64]) -> NDArray[np.float64]:
         """Fold the lanes; one float per sum remains."""
         return np.array(fold_in_halves(partial))
 
     def conclude(self, partials: Sequence[NDArray[np.float64]], evaluate: Evaluate) -> None:
         """Add the blocks."""
-        sums = [sum_exactly(block[i] for block in partials) for i in range(self._sums)]
+        sums = [sum_exactly(block[i] for block in partials) for i in range(self.count)]
         self.answer = symmetric(self.node, np.array(sums, np.float64))
 
 
@@ -149,6 +159,20 @@ class Select:
         for search, count, x in zip(self._searches, partial, self._models_of(values[0]), strict=True):
             if search.answer is None:
                 search.measure(count, x)
+
+    def brackets(self) -> tuple[Array, Array, Array] | None:
+        """Return which searches are open and their brackets, ``None`` where one counts digits."""
+        if self._keys.itemsize != 4 or any(s.bracket is None for s in self._searches):
+            return None
+        found = [s.bracket or (0, 0) for s in self._searches]
+        lows, highs = np.array(found, np.uint32).T.copy()
+        return np.array([s.answer is None for s in self._searches], np.bool_), lows, highs
+
+    def take(self, partial: list[Count], found: NDArray[np.int64], gathered: Array) -> None:
+        """Take what a compiled loop counted: above, at high, at low and between, and the keys between, per model."""
+        for search, count, numbers, keys in zip(self._searches, partial, found, gathered, strict=True):
+            if search.answer is None:
+                search.take(count, *numbers[:3].tolist(), keys[: numbers[3]])
 
     def close_block(self, partial: list[Count]) -> list[Count]:
         """Keep the counts, and the keys strictly inside the bracket."""

@@ -103,10 +103,19 @@ class Selection:
             self._count_digits(count, keys)
             return
         low, high = keys.dtype.type(self._low), keys.dtype.type(self._high)
-        count.above += int(np.count_nonzero(keys > high))
-        count.at_high += int(np.count_nonzero(keys == high))
-        count.at_low += int(np.count_nonzero(keys == low)) if low != high else 0
-        inside = keys[(keys > low) & (keys < high)]
+        numbers = (int(np.count_nonzero(mask)) for mask in (keys > high, keys == high, keys == low))
+        self.take(count, *numbers, keys[(keys > low) & (keys < high)])
+
+    @property
+    def bracket(self) -> tuple[int, int] | None:
+        """The bracket in use, ``None`` while digits are counted."""
+        return None if self._prefix is not None else (self._low, self._high)
+
+    def take(self, count: Count, above: int, at_high: int, at_low: int, inside: Keys) -> None:
+        """Add to what a block says: how many keys are above, at the ends of and inside the bracket."""
+        count.above += above
+        count.at_high += at_high
+        count.at_low += at_low if self._low != self._high else 0
         count.gathered += len(inside)
         # Workers share this sum; a lost update moves the point of giving up, and never the answer.
         self._gathered += len(inside)

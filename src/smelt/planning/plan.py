@@ -10,15 +10,13 @@ from functools import cached_property
 from typing import Any, Literal
 
 from smelt.algebra.formulas import describe
+from smelt.algebra.grid import NUMERICS_VERSION
 from smelt.algebra.templates import Template
 from smelt.recipes.nouns import Recipe, Reference
 from smelt.tensors.checkpoint import Checkpoint
 from smelt.tensors.dtypes import DType
 from smelt.tensors.shards import Shard
 from smelt.tensors.spec import TensorSpec
-
-# Raised, with a line in CHANGELOG.md, by every change that moves a bit of any result.
-NUMERICS_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from smelt.algebra.interpreter import TileProgram
 from smelt.errors import InputError, RunError
 from smelt.planning.plan import Plan
 from smelt.running.companions import write_companions
@@ -33,6 +32,7 @@ class Pace:
         threads: workers; all cores by default.
         span, tile: elements per read and per tile.
         window: tensors that are open at a time.
+        engine: whether compiled kernels compute what they can, or the interpreter everything.
         order: the order in which tensors, and the blocks of each, are taken, given their number.
     """
 
@@ -40,6 +40,7 @@ class Pace:
     span: int | None = None
     tile: int | None = None
     window: int = 4
+    engine: bool = True
     order: Callable[[int], Sequence[int]] = range
 
 
@@ -105,10 +106,10 @@ def _check_unchanged(plan: Plan) -> None:
 
 def _work(plan: Plan, sink: Sink, pace: Pace, progress: Progress | None) -> None:
     _check_unchanged(plan)
-    programs: dict[Any, TileProgram] = {}
+    programs: dict[Any, Any] = {}
     # What has to be equal is compared first, so that a difference shows before any work is done.
     outputs = sorted((plan.outputs[i] for i in pace.order(len(plan.outputs))), key=lambda o: not o.equal)
-    tasks = [make_task(o, plan.templates[o.template], plan.labels, sink, programs) for o in outputs]
+    tasks = [make_task(o, plan.templates[o.template], plan.labels, sink, programs, pace.engine) for o in outputs]
     readers = [Reader(plan.checkpoints, pace.span, pace.tile) for _ in range(pace.threads or os.cpu_count() or 1)]
 
     def report() -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from smelt.algebra.driver_source import BFLOAT16, FLOAT32
+from smelt.algebra.grid import LANES
 from smelt.algebra.interpreter import Floats, Tile
 from smelt.algebra.numbers import Value
 from smelt.planning.cost import span_elements, tile_elements
@@ -16,6 +18,11 @@ from smelt.tensors.checkpoint import Checkpoint
 from smelt.tensors.dtypes import DType, decode
 
 Bytes = NDArray[np.uint8]
+
+# Dtypes that kernels decode themselves.
+CODES = {"F32": FLOAT32, "BF16": BFLOAT16}
+# What a span of all inputs may take: it is read, and read again by the kernel from the second cache.
+SPAN_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,17 @@ class Piece:
     stop: int
     dtype: DType
     raw: Bytes
+
+
+@dataclass(frozen=True)
+class Span:
+    """A run of elements of all inputs, as kernels take it: input i from byte ``offsets[i]`` on, stored as ``codes[i]``."""
+
+    start: int
+    length: int
+    raw: Bytes
+    offsets: NDArray[np.int64]
+    codes: NDArray[np.int64]
 
 
 class Reader:
@@ -71,6 +89,33 @@ class Reader:
                 last = min(first + tile, high)
                 floats = [_decode(p, first, last, precision) for p in pieces]
                 yield Tile(first, last - first, columns, floats, numbers, keys)
+
+    def spans(self, inputs: Sequence[Input], start: int, stop: int, rows: int) -> Iterator[Span]:
+        """Yield elements [start, stop) of a binding's inputs as stored, in runs of whole ``rows`` elements.
+
+        What kernels do not decode is decoded here, to float32. A span is valid until the next one.
+        """
+        span = self._span or max(SPAN_BYTES // (4 * max(len(inputs), 1)) // LANES * LANES, LANES)
+        span = max(span // rows, 1) * rows
+        for low in range(start, stop, span):
+            high = min(low + span, stop)
+            width = -(-(high - low) * 4 // 8) * 8
+            raw = self._buffer(-1, width * max(len(inputs), 1))
+            codes = [self._fill(number, pieces, low, high, raw) for number, pieces in enumerate(inputs)]
+            offsets = np.arange(len(inputs), dtype=np.int64) * width
+            yield Span(low, high - low, raw, offsets, np.array(codes, np.int64))
+
+    def _fill(self, number: int, extents: Input, start: int, stop: int, raw: Bytes) -> int:
+        width = -(-(stop - start) * 4 // 8) * 8
+        place = raw[number * width : (number + 1) * width]
+        dtype = stored_dtype(self._checkpoints, extents[0])
+        if len(extents) == 1 and dtype.name in CODES:
+            size = dtype.size_bytes
+            self._read_bytes(extents[0], (extents[0].start + start) * size, place[: (stop - start) * size])
+            return CODES[dtype.name]
+        floats = place.view(np.float32)[: stop - start]
+        floats[:] = _decode(self._read(number, extents, start, stop), start, stop, np.dtype(np.float32))
+        return CODES["F32"]
 
     def raw(self, pieces: Input, start: int, stop: int, number: int = 0) -> Iterator[Bytes]:
         """Yield the stored bytes of elements [start, stop); each is valid until the next read of that ``number``."""

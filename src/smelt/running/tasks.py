@@ -13,12 +13,13 @@ from smelt.algebra.expressions import Attribute, Expr, Sort
 from smelt.algebra.grid import block_bounds, block_count, sizes_of
 from smelt.algebra.interpreter import TileProgram, meet
 from smelt.algebra.numbers import Value, solve
-from smelt.algebra.questions import Question, ask
+from smelt.algebra.questions import Question, Select, Sum, ask
 from smelt.algebra.templates import Template
 from smelt.errors import RunError
 from smelt.planning.plan import Input, Output
+from smelt.running.compiled import Compiled, bind, ready
 from smelt.running.sinks import Sink
-from smelt.running.sources import Reader
+from smelt.running.sources import CODES, Reader
 from smelt.tensors.dtypes import encode
 
 
@@ -85,10 +86,11 @@ class ComputedTask:
     Args:
         output, template: what to compute.
         sink: takes the result.
-        programs: compiled expressions by content, shared by the tasks of a run.
+        programs: prepared expressions by content, shared by the tasks of a run.
+        engine: whether compiled kernels do what they can.
     """
 
-    def __init__(self, output: Output, template: Template, sink: Sink, programs: dict[Any, TileProgram]) -> None:
+    def __init__(self, output: Output, template: Template, sink: Sink, programs: dict[Any, Any], engine: bool) -> None:
         self.name = output.spec.name
         self.blocks = block_count(output.spec.shape)
         self._output = output
@@ -96,12 +98,12 @@ class ComputedTask:
         self._stages = template.stages()
         self._sink = sink
         self._programs = programs
+        self._engine = engine
+        self._final: Compiled | None = None  # the kernel of the result, once nothing is asked any more
         self._precision: np.dtype[np.floating] = np.dtype(output.precision)
         self._answers: dict[str, Value] = {}
         self._questions: list[Question] = []
         self._partials: list[list[Any]] = []
-        self._program: TileProgram | None = None
-        self._numbers: Mapping[str, Value] = {}
         self._sizes = sizes_of(output.spec.shape)
         self._template = template
         self.elements = output.spec.elements
@@ -119,8 +121,8 @@ class ComputedTask:
             self._collect_answers()
         if self.waiting and not self._questions:
             return
-        operands = [e for q in self._questions for e in q.operands]
-        self._program, self._numbers = self._ready(operands or [self._root])
+        if not self._questions:
+            self._final = self._compiled([self._root])
         self._partials = [[None] * self.blocks for _ in self._questions]
 
     def do_block(self, number: int, reader: Reader) -> None:
@@ -155,7 +157,7 @@ class ComputedTask:
     ) -> Iterator[tuple[int, NDArray[np.generic]]]:
         """Yield what is selected from, tile by tile, each of shape (models, length)."""
         operand = self._waiting_for(attributes).args[0]
-        for first, (values,) in self._tiles(*self.bounds(block), reader, *self._ready([operand])):
+        for first, (values,) in self._values([operand], *self.bounds(block), reader):
             yield first, values.reshape(-1, values.shape[-1])
 
     def evaluate_waiting(
@@ -194,17 +196,51 @@ class ComputedTask:
 
     def _evaluate(self, reader: Reader, node: Expr, start: int, stop: int) -> NDArray[np.generic]:
         """Return a few elements of an expression: a sample, or one block."""
-        parts = [values[0] for _, values in self._tiles(start, stop, reader, *self._ready([node]))]
+        parts = [values[0] for _, values in self._values([node], start, stop, reader)]
         return np.concatenate(parts, axis=-1)
+
+    def _compiled(self, roots: Sequence[Expr]) -> Compiled | None:
+        """Return the kernel for some nodes with its numbers, ``None`` where the interpreter computes them."""
+        if not self._engine or not self.blocks:
+            return None
+        columns = self._sizes["row"]
+        program = ready(roots, self._output, columns, self._programs)
+        if program is None:
+            return None
+        values = solve(program.numbers, self._output.slots, self._sizes, self._answers)
+        return bind(program, values, self._output, columns, self._template.needs_rows)
+
+    def _values(
+        self, roots: Sequence[Expr], start: int, stop: int, reader: Reader
+    ) -> Iterator[tuple[int, list[NDArray[np.generic]]]]:
+        """Yield the values of some nodes on elements [start, stop), run by run, with the first element of each."""
+        compiled = self._compiled(roots)
+        if compiled is None:
+            yield from self._tiles(start, stop, reader, *self._ready(roots))
+            return
+        low, high = self._widen(start, stop) if compiled.program.whole_rows else (start, stop)
+        for first, found in compiled.values(reader, low, high):
+            begin, end = max(start, first), min(stop, first + found.shape[1])
+            if begin < end:
+                cut = found[:, begin - first : end - first]
+                rows = [compiled.program.row_of[r.key] for r in roots]
+                yield (
+                    begin,
+                    [cut[p] if r.models is None else cut[p : p + r.models] for p, r in zip(rows, roots, strict=True)],
+                )
+
+    def _widen(self, start: int, stop: int) -> tuple[int, int]:
+        """Return the whole rows that a run of elements touches."""
+        columns = self._sizes["row"]
+        return start // columns * columns, -(-stop // columns) * columns
 
     def _tiles(
         self, start: int, stop: int, reader: Reader, program: TileProgram, numbers: Mapping[str, Value]
     ) -> Iterator[tuple[int, list[NDArray[np.generic]]]]:
         """Yield the values of a program on elements [start, stop), tile by tile, with the first element of each."""
         output, columns = self._output, self._sizes["row"]
-        low, high = start, stop
-        if self._template.ranks:  # which need whole rows, however long, and whatever part of them is wanted
-            low, high = start // columns * columns, -(-stop // columns) * columns
+        # Ranks need whole rows, however long, and whatever part of them is wanted.
+        low, high = self._widen(start, stop) if self._template.ranks else (start, stop)
         for tile in reader.tiles(
             output.inputs, low, high, self._precision, numbers, output.keys, columns, self._template.needs_rows
         ):
@@ -213,20 +249,42 @@ class ComputedTask:
                 yield first, [v[..., first - tile.start : last - tile.start] for v in program(tile)]
 
     def _measure(self, number: int, start: int, stop: int, reader: Reader) -> None:
-        assert self._program is not None
-        partials = [q.open_block(start, stop) for q in self._questions]
-        for first, found in self._tiles(start, stop, reader, self._program, self._numbers):
+        partials: dict[int, Any] = {}
+        sums = [q for q in self._questions if isinstance(q, Sum)]
+        operands = list({e.key: e for q in sums for e in q.operands}.values())
+        compiled = self._compiled(operands) if sums else None
+        if compiled is not None:
+            partials.update(zip(map(id, sums), compiled.sums(reader, start, stop, sums), strict=True))
+        for question in self._questions:
+            if isinstance(question, Select) and question.brackets() is not None:
+                compiled = self._compiled(question.operands)
+                if compiled is not None:
+                    partials[id(question)] = question.open_block(start, stop)
+                    compiled.counts(reader, start, stop, question, partials[id(question)])
+        self._interpret([q for q in self._questions if id(q) not in partials], start, stop, reader, partials)
+        for question, parts in zip(self._questions, self._partials, strict=True):
+            parts[number] = question.close_block(partials[id(question)])
+
+    def _interpret(
+        self, questions: Sequence[Question], start: int, stop: int, reader: Reader, partials: dict[int, Any]
+    ) -> None:
+        """Measure what no compiled loop does, on values from either reading."""
+        if not questions:
+            return
+        partials.update((id(q), q.open_block(start, stop)) for q in questions)
+        operands = [e for q in questions for e in q.operands]
+        for first, found in self._values(operands, start, stop, reader):
             values = iter(found)
-            for question, part in zip(self._questions, partials, strict=True):
-                question.measure(part, [next(values) for _ in question.operands], first)
-        for question, parts, part in zip(self._questions, self._partials, partials, strict=True):
-            parts[number] = question.close_block(part)
+            for question in questions:
+                question.measure(partials[id(question)], [next(values) for _ in question.operands], first)
 
     def _write(self, start: int, stop: int, reader: Reader) -> None:
-        assert self._program is not None
         output, width = self._output, self._output.spec.dtype.size_bytes
+        if self._final is not None and output.spec.dtype.name in CODES:
+            self._sink.write(self.name, start * width, self._final.write(reader, start, stop))
+            return
         block = np.empty((stop - start) * width, np.uint8)
-        for first, (values,) in self._tiles(start, stop, reader, self._program, self._numbers):
+        for first, (values,) in self._values([self._root], start, stop, reader):
             place = (first - start) * width
             try:
                 block[place : place + len(values) * width] = encode(values, output.spec.dtype)
@@ -236,9 +294,14 @@ class ComputedTask:
 
 
 def make_task(
-    output: Output, template: Template, labels: Sequence[str], sink: Sink, programs: dict[Any, TileProgram]
+    output: Output,
+    template: Template,
+    labels: Sequence[str],
+    sink: Sink,
+    programs: dict[Any, Any],
+    engine: bool = True,
 ) -> Task:
     """Return the task that carries out an output."""
     if output.precision == "bytes":
         return CopyTask(output, labels, sink)
-    return ComputedTask(output, template, sink, programs)
+    return ComputedTask(output, template, sink, programs, engine)

@@ -1,0 +1,151 @@
+"""The source text of the loops around a tile function: decode, compute, then encode, sum, count or hand over.
+
+Written once and compiled once, for every method: a method's tile function is an argument. What all have in common:
+``raw`` holds the stored bytes of every input's span, input i from byte ``offsets[i]`` on (a multiple of 8) in the storage
+``codes[i]``; the span is elements [start, start + n) of the tensor; ``tile`` elements are done at a time, a row of the
+tensor where ``whole_rows`` says so. The rest goes to the tile function as it is.
+"""
+
+from __future__ import annotations
+
+# How inputs and outputs are stored; other dtypes are decoded and encoded outside, as float32.
+FLOAT32, BFLOAT16 = 0, 1
+
+COMMON = "fn, raw, offsets, codes, n, start, columns, tile, p, numbers, rows, cols, keys, thresholds, cuts, x, s, out"
+
+SOURCE = f"""
+import numpy as np
+
+NAN_KEY = np.uint32(0x7F800001)
+MAGNITUDE = np.uint32(0x7FFFFFFF)
+
+
+def widen(halves, bits):
+    for j in range(len(halves)):
+        bits[j] = np.uint32(halves[j]) << np.uint32(16)
+
+
+def copy(words, bits):
+    for j in range(len(words)):
+        bits[j] = words[j]
+
+
+def narrow(bits, halves):
+    for j in range(len(halves)):
+        b = bits[j]
+        rounded = (b + np.uint32(0x7FFF) + ((b >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+        halves[j] = np.uint16(rounded if (b & MAGNITUDE) < NAN_KEY else np.uint32(0x7FC0))
+
+
+def clean(bits, words):
+    for j in range(len(words)):
+        b = bits[j]
+        words[j] = b if (b & MAGNITUDE) < NAN_KEY else np.uint32(0x7FC00000)
+
+
+def compute(fn, raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
+            cuts, x, xbits, s, out):
+    for i in range(len(codes)):
+        if codes[i] == {BFLOAT16}:
+            first = offsets[i] // 2 + low
+            widen(raw16[first : first + length], xbits[i])
+        else:
+            first = offsets[i] // 4 + low
+            copy(raw32[first : first + length], xbits[i])
+    place = start + low
+    fn(x, length, place, place // columns, p, numbers, rows, cols, keys, thresholds, cuts, s, out)
+
+
+def write({COMMON}, code, result16, result32):
+    raw16 = raw.view(np.uint16)
+    raw32 = raw.view(np.uint32)
+    xbits = x.view(np.uint32)
+    obits = out.view(np.uint32)
+    for low in range(0, n, tile):
+        length = min(tile, n - low)
+        compute(fn, raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
+                cuts, x, xbits, s, out)
+        if code == {BFLOAT16}:
+            narrow(obits[0], result16[low : low + length])
+        else:
+            clean(obits[0], result32[low : low + length])
+
+
+def values({COMMON}, result):
+    raw16 = raw.view(np.uint16)
+    raw32 = raw.view(np.uint32)
+    xbits = x.view(np.uint32)
+    for low in range(0, n, tile):
+        length = min(tile, n - low)
+        compute(fn, raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
+                cuts, x, xbits, s, out)
+        for r in range(result.shape[0]):
+            target = result[r]
+            made = out[r]
+            for j in range(length):
+                target[low + j] = made[j]
+
+
+def sums({COMMON}, left, right, lanes):
+    raw16 = raw.view(np.uint16)
+    raw32 = raw.view(np.uint32)
+    xbits = x.view(np.uint32)
+    for low in range(0, n, tile):
+        length = min(tile, n - low)
+        compute(fn, raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
+                cuts, x, xbits, s, out)
+        for k in range(len(left)):
+            a = left[k]
+            b = right[k]
+            sum_of = lanes[k]
+            for first in range(0, length, 256):
+                width = min(256, length - first)
+                ones = out[a][first : first + width]
+                others = out[max(b, 0)][first : first + width]
+                if b < 0:
+                    for j in range(width):
+                        sum_of[j] += np.float64(ones[j])
+                else:
+                    for j in range(width):
+                        sum_of[j] += np.float64(ones[j]) * np.float64(others[j])
+
+
+def counts({COMMON}, active, lows, highs, found, gathered):
+    raw16 = raw.view(np.uint16)
+    raw32 = raw.view(np.uint32)
+    xbits = x.view(np.uint32)
+    obits = out.view(np.uint32)
+    for low in range(0, n, tile):
+        length = min(tile, n - low)
+        compute(fn, raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
+                cuts, x, xbits, s, out)
+        for k in range(len(active)):
+            if not active[k]:
+                continue
+            bottom = lows[k]
+            top = highs[k]
+            above = 0
+            at_top = 0
+            at_bottom = 0
+            inside = 0
+            made = obits[k]
+            for j in range(length):
+                key = made[j] & MAGNITUDE
+                key = key if key < NAN_KEY else NAN_KEY
+                made[j] = key
+                above += key > top
+                at_top += key == top
+                at_bottom += key == bottom
+                inside += (key > bottom) & (key < top)
+            place = found[k, 3]
+            if inside:
+                kept = gathered[k]
+                for j in range(length):
+                    key = made[j]
+                    kept[place] = key
+                    place += (key > bottom) & (key < top)
+            found[k, 0] += above
+            found[k, 1] += at_top
+            found[k, 2] += at_bottom
+            found[k, 3] = place
+"""

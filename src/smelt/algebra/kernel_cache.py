@@ -1,0 +1,215 @@
+"""From the text of a kernel to machine code, compiled once per machine.
+
+Numba does not notice that a helper has changed, so a kernel is one self-contained text, and the file that keeps its
+machine code is named by the hash of all that decides it: the text, the signature, smelt's numerics version, the
+versions of Python, NumPy, Numba and llvmlite, and the processor. Whatever goes wrong with such a file means that the
+kernel is compiled without it.
+
+Numba's ``cache=True`` is not used: it needs a source file beside a folder that the environment may move, keeps an index
+apart from its data, and unpickles what it finds there unseen. ``Entry`` takes the place of Numba's own cache in the
+dispatcher (``load_overload``, ``save_overload``), and ``CompileResult`` packs and unpacks as it does for Numba; what is
+ours is the file. It is one file, so no index can disagree with it; it carries a checksum, because damaged machine code
+does not raise but crashes or computes something else; and it replaces its predecessor by a rename. If a later Numba
+changes this inner interface, kernels are compiled in every process; nothing else breaks.
+
+The linker knows functions by name only, and Numba's names repeat from process to process. So every function of a text
+bears the text's hash in its name, and a kernel into which Numba has linked further functions that stayed functions
+(``numpy.round``, say) is not kept: two kernels might hold different ones of one name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pickle
+import stat
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+from smelt.errors import SmeltError
+
+Kernel = Callable[..., Any]
+
+
+class KernelUnavailable(SmeltError):  # noqa: N818 - it says what is so; the interpreter runs instead
+    """Numba is missing, switched off or cannot compile this; the interpreter computes the same bits."""
+
+
+@dataclass
+class Slot:
+    """The place of one kernel in this process; its lock is held while the kernel is being compiled."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    kernel: Kernel | None = None
+
+
+# Machine code cannot be unloaded and depends on its key alone: a second copy would only cost memory and time.
+_SLOTS: dict[str, Slot] = {}
+
+
+def load_kernel(
+    source: str, function: str, signature: Any, *, version: int, folder: Path | None = None
+) -> Callable[..., Any]:
+    """Return one function of a text as machine code, from this process, from the cache or compiled now.
+
+    Args:
+        source: the text of a module of plain functions, which may call each other and need nothing but its imports.
+        function: the name of the function wanted.
+        signature: its Numba signature, as text, as a signature or as a tuple of argument types.
+        version: smelt's numerics version.
+        folder: where machine code is kept; by default a folder of the user's. It must be the user's own, writable by
+            nobody else and no link, or it is not used.
+
+    Returns:
+        A Numba function for this signature only, also as an argument of another kernel (``types.FunctionType``). It
+        releases the interpreter's lock, checks no bounds, divides as NumPy does and reorders nothing.
+
+    Raises:
+        KernelUnavailable: there is no working Numba, or it cannot compile this text.
+    """
+    try:
+        digest = name_kernel(source, function, signature, version)
+        slot = _SLOTS.setdefault(digest, Slot())
+        with slot.lock:
+            if slot.kernel is None:
+                slot.kernel = _compile(source, function, signature, Entry(digest, _locate(digest, folder)))
+            return slot.kernel
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), "no reason given")
+        raise KernelUnavailable(f"kernel {function}: not compiled by Numba ({type(error).__name__}: {reason})") from error
+
+
+def name_kernel(source: str, function: str, signature: Any, version: int) -> str:
+    """Return the sha256, in hexadecimal, of everything that decides a kernel's machine code."""
+    import llvmlite
+    import numba
+    import numpy as np
+    from numba.core.registry import cpu_target
+    from numba.core.sigutils import normalize_signature
+
+    arguments, result = normalize_signature(signature)
+    machine = cpu_target.target_context.codegen().magic_tuple()
+    versions = (version, numba.__version__, llvmlite.__version__, np.__version__, sys.version)
+    parts = (source, function, str(arguments), str(result), *versions, *machine)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _compile(source: str, function: str, signature: Any, entry: Entry) -> Kernel:
+    import numba
+
+    if numba.config.DISABLE_JIT:
+        raise RuntimeError("compilation is switched off by NUMBA_DISABLE_JIT")
+    # Unpickling an entry imports the module that its functions say they are of, so they are of this one.
+    namespace: dict[str, Any] = {"__name__": __name__}
+    exec(compile(source, f"<kernel {entry.digest}>", "exec", dont_inherit=True), namespace)
+    jit = numba.njit(nogil=True, error_model="numpy", boundscheck=False, fastmath=False)
+    for name, value in list(namespace.items()):
+        if isinstance(value, FunctionType) and value.__globals__ is namespace:
+            value.__qualname__ = f"{name}_{entry.digest}"
+            namespace[name] = jit(value)
+    kernel = namespace[function]
+    kernel._cache = entry
+    kernel.compile(signature)
+    kernel.disable_compile()
+    return kernel  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A kernel's place on disk, to Numba the cache of one function.
+
+    Args:
+        digest: the name of the kernel.
+        cache_path: its file, whether it exists or not; None where the user has no folder for such things.
+    """
+
+    digest: str
+    cache_path: Path | None
+
+    def load_overload(self, signature: Any, target_context: Any) -> Any:
+        """Return the compile result that the file holds, or None if for any reason it cannot be had."""
+        from numba.core.compiler import CompileResult
+
+        with contextlib.suppress(Exception):
+            if self.cache_path is not None:
+                packed = _unframe(_read(self.cache_path), self.digest)
+                target_context.refresh()
+                return CompileResult._rebuild(target_context, *pickle.loads(packed))
+        return None
+
+    def save_overload(self, signature: Any, result: Any) -> None:
+        """Write a compile result to the file, if that can be done."""
+        from numba.core.serialize import dumps
+
+        with contextlib.suppress(Exception):
+            if self.cache_path is not None and self._is_self_contained(result.library):
+                _write(self.cache_path, _frame(dumps(result._reduce()), self.digest))
+
+    def _is_self_contained(self, library: Any) -> bool:
+        # NRT_… is Numba's reference counting, the same code in every process.
+        names = [defined.name for defined in library.get_defined_functions()]
+        return not library.has_dynamic_globals and all(self.digest in n or n.startswith("NRT_") for n in names)
+
+
+def _frame(packed: bytes, digest: str) -> bytes:
+    return hashlib.sha256(digest.encode() + packed).digest() + packed
+
+
+def _unframe(data: bytes, digest: str) -> bytes:
+    packed = data[hashlib.sha256().digest_size :]
+    if _frame(packed, digest) != data:
+        raise ValueError("a damaged file, or another kernel's")
+    return packed
+
+
+def _read(path: Path) -> bytes:
+    _refuse_shared(path.parent.lstat(), stat.S_IFDIR)
+    with path.open("rb") as file:
+        # Looked at once more through the open file, which nobody can exchange any longer.
+        _refuse_shared(os.fstat(file.fileno()), stat.S_IFREG)
+        return file.read()
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _refuse_shared(path.parent.lstat(), stat.S_IFDIR)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _refuse_shared(status: os.stat_result, kind: int) -> None:
+    """Refuse what somebody else could have written: entries are pickles, and a pickle can run anything."""
+    if stat.S_IFMT(status.st_mode) != kind:
+        raise PermissionError("a link, or not what it should be")
+    if sys.platform != "win32" and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
+        raise PermissionError("not the user's alone")
+
+
+def _locate(digest: str, folder: Path | None) -> Path | None:
+    with contextlib.suppress(Exception):
+        return (folder or _find_user_caches() / "smelt" / "kernels") / f"{digest}.kernel"
+    return None
+
+
+def _find_user_caches() -> Path:
+    """Return the folder where this platform's programs keep what they can make again, for this user alone."""
+    if sys.platform == "win32":
+        return Path(os.environ["LOCALAPPDATA"])
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    # A relative path is to be ignored, says the XDG specification.
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return named if named.is_absolute() else Path.home() / ".cache"

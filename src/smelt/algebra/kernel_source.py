@@ -1,0 +1,381 @@
+"""From an expression to the source text of the function that computes it over a tile: the third reading of a method.
+
+The text is self-contained and knows neither settings nor the number of models: every count and offset is a parameter, so
+one kernel serves 2 models and 200. It computes node by node only what is folded over the models, drawn, ranked or
+selected from; everything between is one expression inside the loops, float32 in, float32 out, in the interpreter's order
+of operations.
+
+The function's parameters: ``x`` (inputs, tile) float32; ``n`` elements in the tile, the first of which is element
+``start`` of the tensor; ``row`` its row and ``first`` its column, where a tile is a row; ``p`` counts and offsets;
+``numbers`` float32; ``rows`` (numbers, rows) and ``columns`` (numbers, columns) float32; ``keys`` of the noise streams;
+``thresholds`` and ``cuts`` of selections; ``s`` (scratch, tile) and ``out`` (roots, tile) float32, which it fills.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from textwrap import indent
+
+from smelt.algebra.expressions import PER_ELEMENT, Expr, Sort
+from smelt.algebra.numbers import numbers_in, walk_elements
+
+PARAMETERS = "x, n, start, row, p, numbers, rows, columns, keys, thresholds, cuts, s, out"
+
+INFIX = {
+    "add": "({} + {})",
+    "subtract": "({} - {})",
+    "multiply": "({} * {})",
+    "divide": "({} / {})",
+    "less": "({} < {})",
+    "less_equal": "({} <= {})",
+    "greater": "({} > {})",
+    "greater_equal": "({} >= {})",
+    "equal": "({} == {})",
+    "logical_and": "({} & {})",
+    "logical_or": "({} | {})",
+    "absolute": "abs({})",
+    "square_root": "np.sqrt({})",
+    "minimum": "({0} if {0} < {1} else {1})",
+    "maximum": "({0} if {0} > {1} else {1})",
+    "sign": "(ONE if {0} > ZERO else (-ONE if {0} < ZERO else ZERO))",
+    "where": "({1} if {0} else {2})",
+}
+# Computed into scratch of their own; what they work on is in scratch before them.
+STORED = ("sum_models", "max_models", "uniform", "rank")
+
+
+class UnsupportedError(Exception):
+    """An expression that kernels do not compute; the interpreter does."""
+
+
+@dataclass
+class Layout:
+    """What a kernel must be told about one use of it: the values of its parameter ``p``, and how much room it needs."""
+
+    values: list[int] = field(default_factory=list)
+    scratch: int = 0
+    outputs: int = 0
+
+
+@dataclass
+class Kernel:
+    """The source text of a tile function, the numbers and selections it reads, and the layout of this use."""
+
+    source: str
+    layout: Layout
+    numbers: tuple[Expr, ...]  # in the order in which ``numbers``, ``rows`` and ``columns`` hold them
+    selections: tuple[Expr, ...]  # in the order of ``thresholds`` and ``cuts``
+    whole_rows: bool
+
+
+def write_kernel(roots: Sequence[Expr]) -> Kernel:
+    """Return the kernel that computes per-element nodes.
+
+    Raises:
+        UnsupportedError: when an operation has no compiled form.
+    """
+    return _Writer(roots).write()
+
+
+class _Writer:
+    def __init__(self, roots: Sequence[Expr]) -> None:
+        self._roots = list(roots)
+        self._nodes = walk_elements(roots)
+        self._layout = Layout()
+        self._place: dict[str, str] = {}  # stored node → expression of its first row in scratch or out
+        self._lines: list[str] = []
+        found = numbers_in(roots)
+        self._numbers = [n for n in found if n.sort is not Sort.SELECTION]
+        self._selections = [n for n in found if n.sort is Sort.SELECTION]
+        self._offsets: dict[str, str] = {}
+        self._whole_rows = any(n.along for n in found) or any(n.op == "rank" for n in self._nodes)
+
+    def write(self) -> Kernel:
+        for node in self._nodes:
+            if node.op not in INFIX and node.op not in (*STORED, "input", "stack", "pick", "selected"):
+                raise UnsupportedError(node.op)
+        self._lay_out_numbers()
+        stored = self._choose_stored()
+        for node in self._nodes:
+            if node.key in stored:
+                self._store(node)
+        for root in self._roots:
+            self._write_root(root)
+        body = indent("\n".join(self._lines), "    ")
+        head = f"def tile({PARAMETERS}):\n"
+        source = f"import numpy as np\n\n{HELPERS}\n\n{head}    bits = s.view(np.uint32)\n{body}\n"
+        return Kernel(source, self._layout, tuple(self._numbers), tuple(self._selections), self._whole_rows)
+
+    def _parameter(self, value: int) -> str:
+        """Return the name of a count or offset that the caller passes."""
+        self._layout.values.append(value)
+        name = f"p{len(self._layout.values) - 1}"
+        self._lines.append(f"{name} = p[{len(self._layout.values) - 1}]")
+        return name
+
+    def _lay_out_numbers(self) -> None:
+        used: dict[str | None, int] = {None: 0, "row": 0, "column": 0}
+        for node in self._numbers:
+            self._offsets[node.key] = self._parameter(used[node.along])
+            used[node.along] += node.models or 1
+        selections = 0
+        for node in self._selections:
+            self._offsets[node.key] = self._parameter(selections)
+            selections += node.models or 1
+
+    def _choose_stored(self) -> dict[str, None]:
+        chosen: dict[str, None] = {}
+        for node in self._nodes:
+            if node.op in STORED or (node.op == "stack" and _first_of_run(node) is None):
+                chosen[node.key] = None
+            if node.op in ("rank", "selected"):
+                chosen[node.args[0].key] = None
+        return chosen
+
+    def _store(self, node: Expr) -> None:
+        place = self._parameter(self._layout.scratch)
+        self._layout.scratch += node.models or 1
+        if node.op in ("sum_models", "max_models"):
+            self._fold(node, place)
+        elif node.op == "uniform":
+            first, draw = self._parameter(int(node.attributes[0] or 0)), int(node.attributes[1] or 0)
+            count = self._parameter(node.models or 1)
+            self._lines.append(
+                f"for m in range({count}):\n    fill_uniform(keys[{first} + m], {draw}, start, n, s[{place} + m])"
+            )
+        elif node.op == "rank":
+            count, source = self._parameter(node.models or 1), self._place[node.args[0].key]
+            self._lines.append(f"for m in range({count}):\n    fill_ranks(bits[{source} + m], n, s[{place} + m])")
+        elif node.op == "stack":
+            for position, part in enumerate(node.args):
+                self._loop(part, None, f"s[{place} + {position}]", "{}")
+        else:
+            self._loop(node, node.models, f"s[{place}{' + m' if node.models is not None else ''}]", "{}")
+        self._place[node.key] = place
+
+    def _fold(self, node: Expr, place: str) -> None:
+        (operand,) = node.args
+        update = "target[j] + {}" if node.op == "sum_models" else "{} if {} > target[j] else target[j]"
+        self._loop(operand, 1, f"s[{place}]", "{}")
+        self._loop(operand, operand.models, f"s[{place}]", update, first=1)
+
+    def _write_root(self, root: Expr) -> None:
+        place = self._parameter(self._layout.outputs)
+        self._layout.outputs += root.models or 1
+        self._loop(root, root.models, f"out[{place}{' + m' if root.models is not None else ''}]", "{}")
+
+    def _loop(self, node: Expr, models: int | None, target: str, update: str, first: int = 0) -> None:
+        """Write the loops that compute ``node`` for every element (and model) and put it into the row ``target``.
+
+        Rows are taken out of their arrays before the loop over the elements, so that this loop becomes vector code.
+        """
+        body = _Body(self, "m" if models is not None else None)
+        value = body.value(node)
+        statements = [*body.inner, f"target[j] = {update.replace('{}', value)}"]
+        inner = "for j in range(n):\n" + indent("\n".join(statements), "    ")
+        text = "\n".join([*body.outer, f"target = {target}", inner])
+        if models is not None:
+            count = "1" if models == 1 and first == 0 else self._parameter(models)
+            text = f"for m in range({first}, {count}):\n" + indent(text, "    ")
+        self._lines.append(text)
+
+    def place_of(self, node: Expr) -> str | None:
+        """Return where a stored node is."""
+        return self._place.get(node.key)
+
+    def offset_of(self, node: Expr) -> str:
+        """Return where a number or selection is."""
+        return self._offsets[node.key]
+
+    def new_parameter(self, value: int) -> str:
+        """Return a parameter for a loop's body."""
+        return self._parameter(value)
+
+
+class _Body:
+    """The statements of one loop over the elements; ``model`` is the expression of the model in question."""
+
+    def __init__(self, writer: _Writer, model: str | None) -> None:
+        self.outer: list[str] = []
+        self.inner: list[str] = []
+        self._writer = writer
+        self._model = model
+        self._names: dict[tuple[str, str | None], str] = {}
+
+    def value(self, node: Expr) -> str:
+        """Return the variable that holds a node for element ``j``, writing what computes it first."""
+        pending = [(node, self._model, False)]
+        while pending:
+            current, model, entered = pending.pop()
+            key = (current.key, model if current.models is not None else None)
+            if key in self._names:
+                continue
+            parts = self._parts(current, model)
+            if entered or not parts:
+                self._names[key] = self._emit(current, model)
+            else:
+                pending.append((current, model, True))
+                pending.extend((part, m, False) for part, m in reversed(parts))
+        return self._names[node.key, self._model if node.models is not None else None]
+
+    def _parts(self, node: Expr, model: str | None) -> list[tuple[Expr, str | None]]:
+        if self._writer.place_of(node) is not None or node.sort not in PER_ELEMENT or node.op in ("input", "stack"):
+            return []
+        if node.op == "pick":
+            return [(node.args[0], str(node.attributes[0]))]
+        return [(a, model) for a in node.args]
+
+    def _emit(self, node: Expr, model: str | None) -> str:
+        name = f"t{len(self._names)}"
+        place = self._writer.place_of(node)
+        which = f" + {model}" if node.models is not None else ""
+        if node.sort not in PER_ELEMENT:
+            return self._emit_number(node, which, name)
+        if place is not None:
+            text = self._row(f"s[{place}{which}]", name)
+        elif node.op == "input":
+            text = self._row(f"x[{self._writer.new_parameter(int(node.attributes[0] or 0))}]", name)
+        elif node.op == "stack":
+            text = self._row(f"x[{self._writer.new_parameter(_first_of_run(node) or 0)}{which}]", name)
+        elif node.op == "pick":
+            return self._names[node.args[0].key, str(node.attributes[0])]
+        elif node.op == "selected":
+            text = self._selected(node, model, name)
+        else:
+            text = INFIX[node.op].format(*(self._name(a, model) for a in node.args))
+        self.inner.append(f"{name} = {text}")
+        return name
+
+    def _emit_number(self, node: Expr, which: str, name: str) -> str:
+        if node.sort is Sort.SELECTION:
+            return ""
+        offset = self._writer.offset_of(node)
+        if node.along is None:
+            text = f"numbers[{offset}{which}]"
+        elif node.along == "row":
+            text = f"rows[{offset}{which}, row]"
+        else:
+            self.inner.append(f"{name} = {self._row(f'columns[{offset}{which}]', name)}")
+            return name
+        self.outer.append(f"{name} = {text}" + (" != ZERO" if node.sort is Sort.CONDITION else ""))
+        return name
+
+    def _row(self, row: str, name: str) -> str:
+        """Take a row out of its array before the loop; return the element of it."""
+        self.outer.append(f"r{name} = {row}")
+        return f"r{name}[j]"
+
+    def _selected(self, node: Expr, model: str | None, name: str) -> str:
+        operand, selection = node.args
+        place = self._writer.place_of(operand)
+        of_operand = f" + {model}" if operand.models is not None else ""
+        of_selection = f" + {model}" if selection.models is not None else ""
+        offset = self._writer.offset_of(selection)
+        at = "row" if selection.along == "row" else "0"
+        key = f"key_of({self._row(f'bits[{place}{of_operand}]', name)})"
+        self.outer.append(f"th{name} = thresholds[{offset}{of_selection}, {at}]")
+        first = "0" if selection.along == "row" else "start"
+        self.outer.append(f"cut{name} = np.int32(min(max(cuts[{offset}{of_selection}, {at}] - {first}, 0), n))")
+        return f"is_selected({key}, th{name}, np.int32(j), cut{name})"
+
+    def _name(self, node: Expr, model: str | None) -> str:
+        return self._names[node.key, model if node.models is not None else None]
+
+
+def _first_of_run(node: Expr) -> int | None:
+    """Return the first input of a stack of consecutive inputs, ``None`` for any other stack."""
+    numbers = [int(a.attributes[0] or 0) if a.op == "input" else -1 for a in node.args]
+    return numbers[0] if numbers[0] >= 0 and numbers == list(range(numbers[0], numbers[0] + len(numbers))) else None
+
+
+# Compiled with every kernel that may need them; what is not called costs nothing.
+HELPERS = """
+ZERO = np.float32(0.0)
+ONE = np.float32(1.0)
+SCALE = np.float32(2.0**-24)
+NAN_KEY = np.uint32(0x7F800001)
+MAGNITUDE = np.uint32(0x7FFFFFFF)
+
+
+def key_of(bits):
+    key = bits & MAGNITUDE
+    return key if key < NAN_KEY else NAN_KEY
+
+
+def is_selected(key, threshold, index, cut):
+    return (key > threshold) | ((key == threshold) & (index < cut))
+
+
+def philox(counters, draw, key, words):
+    low = np.uint64(0xFFFFFFFF)
+    first_key = np.uint64(key) & low
+    second_key = np.uint64(key) >> np.uint64(32)
+    w0, w1, w2, w3 = words[0], words[1], words[2], words[3]
+    for q in range(len(counters)):
+        c0 = counters[q] & low
+        c1 = counters[q] >> np.uint64(32)
+        c2 = np.uint64(draw)
+        c3 = np.uint64(0)
+        k0 = first_key
+        k1 = second_key
+        for _ in range(10):
+            a = np.uint64(0xD2511F53) * c0
+            b = np.uint64(0xCD9E8D57) * c2
+            c0 = (b >> np.uint64(32)) ^ c1 ^ k0
+            c1 = b & low
+            c2 = (a >> np.uint64(32)) ^ c3 ^ k1
+            c3 = a & low
+            k0 = (k0 + np.uint64(0x9E3779B9)) & low
+            k1 = (k1 + np.uint64(0xBB67AE85)) & low
+        w0[q] = np.uint32(c0)
+        w1[q] = np.uint32(c1)
+        w2[q] = np.uint32(c2)
+        w3[q] = np.uint32(c3)
+
+
+def fill_uniform(key, draw, start, n, result):
+    first = start >> 2
+    quads = ((start + n + 3) >> 2) - first
+    counters = np.empty(quads, np.uint64)
+    words = np.empty((4, quads), np.uint32)
+    for q in range(quads):
+        counters[q] = np.uint64(first + q)
+    philox(counters, draw, key, words)
+    skip = start - 4 * first
+    for lane in range(4):
+        row = words[lane]
+        for q in range(quads):
+            j = 4 * q + lane - skip
+            if 0 <= j < n:
+                result[j] = np.float32(row[q] >> np.uint32(8)) * SCALE
+
+
+def fill_ranks(bits, n, result):
+    keys = np.empty(n, np.uint32)
+    order = np.empty(n, np.int32)
+    other = np.empty(n, np.int32)
+    counts = np.zeros((3, 2048), np.int64)
+    for j in range(n):
+        key = key_of(bits[j])
+        keys[j] = key
+        order[j] = j
+        counts[0, key & np.uint32(2047)] += 1
+        counts[1, (key >> np.uint32(11)) & np.uint32(2047)] += 1
+        counts[2, key >> np.uint32(22)] += 1
+    for digit in range(3):
+        total = 0
+        for value in range(2048):
+            count = counts[digit, value]
+            counts[digit, value] = total
+            total += count
+        shift = np.uint32(11 * digit)
+        for j in range(n):
+            entry = order[j]
+            value = (keys[entry] >> shift) & np.uint32(2047)
+            other[counts[digit, value]] = entry
+            counts[digit, value] += 1
+        order, other = other, order
+    for j in range(n):
+        result[order[j]] = np.float32(j)
+"""
