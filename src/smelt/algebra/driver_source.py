@@ -1,7 +1,7 @@
 """The source text of the loops around a tile function: decode, compute, then encode, sum, count or hand over.
 
-Written once and compiled once, for every method: a method's tile function is an argument. What all have in common:
-``raw`` holds the stored bytes of every input's span, input i from byte ``offsets[i]`` on (a multiple of 8) in the storage
+Written once for every method; a kernel is the text of a tile function followed by one of these loops. What all have in
+common: ``raw`` holds the stored bytes of every input's span, input i from byte ``offsets[i]`` on (a multiple of 8) in the storage
 ``codes[i]``; the span is elements [start, start + n) of the tensor; ``tile`` elements are done at a time, a row of the
 tensor where ``whole_rows`` says so. The rest goes to the tile function as it is.
 """
@@ -11,15 +11,9 @@ from __future__ import annotations
 # How inputs and outputs are stored; other dtypes are decoded and encoded outside, as float32.
 FLOAT32, BFLOAT16 = 0, 1
 
-COMMON = "fn, raw, offsets, codes, n, start, columns, tile, p, numbers, rows, cols, keys, thresholds, cuts, x, s, out"
+COMMON = "raw, offsets, codes, n, start, columns, tile, p, numbers, rows, cols, keys, thresholds, cuts, x, s, out"
 
-SOURCE = f"""
-import numpy as np
-
-NAN_KEY = np.uint32(0x7F800001)
-MAGNITUDE = np.uint32(0x7FFFFFFF)
-
-
+SHARED = f"""
 def widen(halves, bits):
     for j in range(len(halves)):
         bits[j] = np.uint32(halves[j]) << np.uint32(16)
@@ -30,6 +24,21 @@ def copy(words, bits):
         bits[j] = words[j]
 
 
+def compute(raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
+            cuts, x, xbits, s, out):
+    for i in range(len(codes)):
+        if codes[i] == {BFLOAT16}:
+            first = offsets[i] // 2 + low
+            widen(raw16[first : first + length], xbits[i])
+        else:
+            first = offsets[i] // 4 + low
+            copy(raw32[first : first + length], xbits[i])
+    place = start + low
+    tile_of(x, length, place, place // columns, p, numbers, rows, cols, keys, thresholds, cuts, s, out)
+"""
+
+LOOPS = {
+    "write": f"""
 def narrow(bits, halves):
     for j in range(len(halves)):
         b = bits[j]
@@ -43,19 +52,6 @@ def clean(bits, words):
         words[j] = b if (b & MAGNITUDE) < NAN_KEY else np.uint32(0x7FC00000)
 
 
-def compute(fn, raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
-            cuts, x, xbits, s, out):
-    for i in range(len(codes)):
-        if codes[i] == {BFLOAT16}:
-            first = offsets[i] // 2 + low
-            widen(raw16[first : first + length], xbits[i])
-        else:
-            first = offsets[i] // 4 + low
-            copy(raw32[first : first + length], xbits[i])
-    place = start + low
-    fn(x, length, place, place // columns, p, numbers, rows, cols, keys, thresholds, cuts, s, out)
-
-
 def write({COMMON}, code, result16, result32):
     raw16 = raw.view(np.uint16)
     raw32 = raw.view(np.uint32)
@@ -63,36 +59,36 @@ def write({COMMON}, code, result16, result32):
     obits = out.view(np.uint32)
     for low in range(0, n, tile):
         length = min(tile, n - low)
-        compute(fn, raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
+        compute(raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
                 cuts, x, xbits, s, out)
         if code == {BFLOAT16}:
             narrow(obits[0], result16[low : low + length])
         else:
             clean(obits[0], result32[low : low + length])
-
-
+""",
+    "values": f"""
 def values({COMMON}, result):
     raw16 = raw.view(np.uint16)
     raw32 = raw.view(np.uint32)
     xbits = x.view(np.uint32)
     for low in range(0, n, tile):
         length = min(tile, n - low)
-        compute(fn, raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
+        compute(raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
                 cuts, x, xbits, s, out)
         for r in range(result.shape[0]):
             target = result[r]
             made = out[r]
             for j in range(length):
                 target[low + j] = made[j]
-
-
+""",
+    "sums": f"""
 def sums({COMMON}, left, right, lanes):
     raw16 = raw.view(np.uint16)
     raw32 = raw.view(np.uint32)
     xbits = x.view(np.uint32)
     for low in range(0, n, tile):
         length = min(tile, n - low)
-        compute(fn, raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
+        compute(raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
                 cuts, x, xbits, s, out)
         for k in range(len(left)):
             a = left[k]
@@ -108,8 +104,8 @@ def sums({COMMON}, left, right, lanes):
                 else:
                     for j in range(width):
                         sum_of[j] += np.float64(ones[j]) * np.float64(others[j])
-
-
+""",
+    "counts": f"""
 def counts({COMMON}, active, lows, highs, found, gathered):
     raw16 = raw.view(np.uint16)
     raw32 = raw.view(np.uint32)
@@ -117,7 +113,7 @@ def counts({COMMON}, active, lows, highs, found, gathered):
     obits = out.view(np.uint32)
     for low in range(0, n, tile):
         length = min(tile, n - low)
-        compute(fn, raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
+        compute(raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
                 cuts, x, xbits, s, out)
         for k in range(len(active)):
             if not active[k]:
@@ -148,4 +144,5 @@ def counts({COMMON}, active, lows, highs, found, gathered):
             found[k, 1] += at_top
             found[k, 2] += at_bottom
             found[k, 3] = place
-"""
+""",
+}

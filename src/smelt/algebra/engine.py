@@ -10,30 +10,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smelt.algebra.driver_source import COMMON, SOURCE
-from smelt.algebra.expressions import Expr
+from smelt.algebra.driver_source import LOOPS, SHARED
+from smelt.algebra.expressions import Expr, input_tensor
 from smelt.algebra.grid import NUMERICS_VERSION
-from smelt.algebra.kernel_cache import load_kernel
+from smelt.algebra.kernel_cache import KernelUnavailable, load_kernel
 from smelt.algebra.kernel_source import Kernel, write_kernel
 from smelt.algebra.numbers import Value
 
 TILE = 1024  # elements; a few tiles fit into the first cache, and lanes start at their multiples
 
-_TILE_TYPES = (
-    "float32[:,::1], int64, int64, int64, int64[::1], float32[::1], float32[:,::1], float32[:,::1], uint64[::1], "
-    "uint32[:,::1], int64[:,::1], float32[:,::1], float32[:,::1]"
-)
 _COMMON_TYPES = (
-    "{function}, uint8[::1], int64[::1], int64[::1], int64, int64, int64, int64, int64[::1], float32[::1], "
-    "float32[:,::1], float32[:,::1], uint64[::1], uint32[:,::1], int64[:,::1], float32[:,::1], float32[:,::1], "
-    "float32[:,::1]"
+    "uint8[::1], int64[::1], int64[::1], int64, int64, int64, int64, int64[::1], float32[::1], float32[:,::1], "
+    "float32[:,::1], uint64[::1], uint32[:,::1], int64[:,::1], float32[:,::1], float32[:,::1], float32[:,::1]"
 )
-_DRIVERS = {
+_LOOP_TYPES = {
     "write": "int64, uint16[::1], uint32[::1]",
     "values": "float32[:,::1]",
     "sums": "int64[::1], int64[::1], float64[:,::1]",
@@ -66,13 +60,17 @@ class CompiledProgram:
         kernel: Kernel = write_kernel(list(distinct.values()))
         self.numbers = (*kernel.numbers, *kernel.selections)
         self.whole_rows = kernel.whole_rows
+        self.asks = any(node.depth for node in self.numbers)  # whether its numbers hang on answers about the tensor
         self.rows_out = kernel.layout.outputs
         rows = accumulate((root.models or 1 for root in distinct.values()), initial=0)
         self.row_of = dict(zip(distinct, rows, strict=False))  # the first row of each root in the result
         self.rows_scratch = max(kernel.layout.scratch, 1)
-        self.function = _load_tile(kernel.source)
         self._kernel = kernel
         self._p = np.array([*kernel.layout.values, 0], np.int64)
+
+    def loop(self, name: str) -> Callable[..., None]:
+        """Return the kernel of one of the loops around the program: ``write``, ``values``, ``sums`` or ``counts``."""
+        return _load(self._kernel.source, name)
 
     def pack(self, values: Mapping[str, Value]) -> Packed:
         """Return the values of ``numbers`` as arrays; numbers are rounded to float32 here."""
@@ -94,23 +92,19 @@ class CompiledProgram:
 
 
 @cache
-def driver(name: str) -> Callable[..., None]:
-    """Return one of the compiled loops: ``write``, ``values``, ``sums`` or ``counts``."""
-    from numba import types
+def find_fault() -> str | None:
+    """Return why kernels cannot be used here, ``None`` when they can.
 
-    function = types.FunctionType(_signature(f"void({_TILE_TYPES})"))
-    common = [function, *_signature(f"void({_COMMON_TYPES.replace('{function}, ', '')})").args]
-    arguments = (*common, *_signature(f"void({_DRIVERS[name]})").args)
-    assert len(common) == len(COMMON.split(","))
-    return load_kernel(SOURCE, name, types.void(*arguments), version=NUMERICS_VERSION)
+    To be called before threads start: Numba does not bear being imported by several of them at once.
+    """
+    try:
+        CompiledProgram([input_tensor(0)]).loop("write")
+    except KernelUnavailable as error:
+        return str(error)
+    return None
 
 
 @cache
-def _load_tile(source: str) -> Callable[..., None]:
-    return load_kernel(source, "tile", _signature(f"void({_TILE_TYPES})"), version=NUMERICS_VERSION)
-
-
-def _signature(text: str) -> Any:
-    from numba.core import sigutils
-
-    return sigutils.normalize_signature(text)[1](*sigutils.normalize_signature(text)[0])
+def _load(tile: str, loop: str) -> Callable[..., None]:
+    signature = f"void({_COMMON_TYPES}, {_LOOP_TYPES[loop]})"
+    return load_kernel(tile + SHARED + LOOPS[loop], loop, signature, version=NUMERICS_VERSION)

@@ -54,9 +54,7 @@ class Slot:
 _SLOTS: dict[str, Slot] = {}
 
 
-def load_kernel(
-    source: str, function: str, signature: Any, *, version: int, folder: Path | None = None
-) -> Callable[..., Any]:
+def load_kernel(source: str, function: str, signature: Any, *, version: int, folder: Path | None = None) -> Kernel:
     """Return one function of a text as machine code, from this process, from the cache or compiled now.
 
     Args:
@@ -83,7 +81,8 @@ def load_kernel(
             return slot.kernel
     except Exception as error:
         reason = next(iter(str(error).splitlines()), "no reason given")
-        raise KernelUnavailable(f"kernel {function}: not compiled by Numba ({type(error).__name__}: {reason})") from error
+        found = f"{type(error).__name__}: {reason}"
+        raise KernelUnavailable(f"kernel {function}: Numba cannot compile it ({found})") from error
 
 
 def name_kernel(source: str, function: str, signature: Any, version: int) -> str:
@@ -101,7 +100,7 @@ def name_kernel(source: str, function: str, signature: Any, version: int) -> str
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def _compile(source: str, function: str, signature: Any, entry: Entry) -> Kernel:
+def _compile(source: str, function: str, signature: Any, entry: Entry) -> Any:
     import numba
 
     if numba.config.DISABLE_JIT:
@@ -118,7 +117,7 @@ def _compile(source: str, function: str, signature: Any, entry: Entry) -> Kernel
     kernel._cache = entry
     kernel.compile(signature)
     kernel.disable_compile()
-    return kernel  # type: ignore[no-any-return]
+    return kernel
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ class _Writer:
         for root in self._roots:
             self._write_root(root)
         body = indent("\n".join(self._lines), "    ")
-        head = f"def tile({PARAMETERS}):\n"
+        head = f"def tile_of({PARAMETERS}):\n"
         source = f"import numpy as np\n\n{HELPERS}\n\n{head}    bits = s.view(np.uint32)\n{body}\n"
         return Kernel(source, self._layout, tuple(self._numbers), tuple(self._selections), self._whole_rows)
 

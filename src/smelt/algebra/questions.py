@@ -172,7 +172,8 @@ class Select:
         """Take what a compiled loop counted: above, at high, at low and between, and the keys between, per model."""
         for search, count, numbers, keys in zip(self._searches, partial, found, gathered, strict=True):
             if search.answer is None:
-                search.take(count, *numbers[:3].tolist(), keys[: numbers[3]])
+                above, at_high, at_low, inside = (int(n) for n in numbers)
+                search.take(count, above, at_high, at_low, keys[:inside].copy())
 
     def close_block(self, partial: list[Count]) -> list[Count]:
         """Keep the counts, and the keys strictly inside the bracket."""

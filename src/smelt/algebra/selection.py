@@ -103,8 +103,8 @@ class Selection:
             self._count_digits(count, keys)
             return
         low, high = keys.dtype.type(self._low), keys.dtype.type(self._high)
-        numbers = (int(np.count_nonzero(mask)) for mask in (keys > high, keys == high, keys == low))
-        self.take(count, *numbers, keys[(keys > low) & (keys < high)])
+        above, at_high, at_low = (int(np.count_nonzero(mask)) for mask in (keys > high, keys == high, keys == low))
+        self.take(count, above, at_high, at_low, keys[(keys > low) & (keys < high)])
 
     @property
     def bracket(self) -> tuple[int, int] | None:

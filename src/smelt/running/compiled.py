@@ -6,18 +6,17 @@ with ``None``, and the interpreter does it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smelt.algebra.engine import TILE, CompiledProgram, Packed, driver
+from smelt.algebra.engine import TILE, CompiledProgram, Packed
 from smelt.algebra.expressions import Expr
 from smelt.algebra.grid import BLOCK, LANES
 from smelt.algebra.kernel_source import UnsupportedError
-from smelt.algebra.numbers import Value
 from smelt.algebra.questions import Select, Sum
 from smelt.planning.plan import Output
 from smelt.running.sources import CODES, Reader, Span
@@ -34,6 +33,7 @@ class Compiled:
     output: Output
     columns: int
     whole_rows: bool  # whether runs of elements have to be whole rows
+    keys: NDArray[np.uint64]  # the noise streams
 
     def spans(self, reader: Reader, start: int, stop: int) -> Iterator[Span]:
         """Yield elements [start, stop) of the inputs, as stored."""
@@ -42,14 +42,15 @@ class Compiled:
 
     def values(self, reader: Reader, start: int, stop: int) -> Iterator[tuple[int, Array]]:
         """Yield the values of all roots, one below the other: (first element, (rows, length))."""
+        loop = self.program.loop("values")
         for span in self.spans(reader, start, stop):
             result = np.empty((self.program.rows_out, span.length), np.float32)
-            driver("values")(*self._arguments(span), result)
+            loop(*self._arguments(span), result)
             yield span.start, result
 
     def write(self, reader: Reader, start: int, stop: int) -> NDArray[np.uint8]:
         """Return the encoded bytes of a block; the output is bfloat16 or float32."""
-        dtype = self.output.spec.dtype
+        dtype, loop = self.output.spec.dtype, self.program.loop("write")
         block = np.empty(-(-(stop - start) * dtype.size_bytes // 4) * 4, np.uint8)
         for span in self.spans(reader, start, stop):
             place = (span.start - start) * dtype.size_bytes
@@ -57,35 +58,36 @@ class Compiled:
             is_half = dtype.name == "BF16"
             halves = part.view(np.uint16) if is_half else np.empty(0, np.uint16)
             words = np.empty(0, np.uint32) if is_half else part.view(np.uint32)
-            driver("write")(*self._arguments(span), CODES[dtype.name], halves, words)
+            loop(*self._arguments(span), CODES[dtype.name], halves, words)
         return block[: (stop - start) * dtype.size_bytes]
 
     def sums(self, reader: Reader, start: int, stop: int, questions: Sequence[Sum]) -> list[NDArray[np.float64]]:
         """Return the lanes of a block for questions whose operands are this program's roots."""
+        loop = self.program.loop("sums")
         pairs = [pair for question in questions for pair in question.pairs(self.program.row_of)]
         left, right = np.array(pairs, np.int64).T.copy()
         lanes = np.zeros((len(pairs), LANES), np.float64)
         for span in self.spans(reader, start, stop):
-            driver("sums")(*self._arguments(span), left, right, lanes)
+            loop(*self._arguments(span), left, right, lanes)
         ends = np.cumsum([question.count for question in questions])  # exact: integers
         return np.split(lanes, ends[:-1])
 
     def counts(self, reader: Reader, start: int, stop: int, question: Select, partial: Any) -> None:
         """Count a block for the searches of a question, model by model."""
+        loop = self.program.loop("counts")
         brackets = question.brackets()
         assert brackets is not None
         active, lows, highs = brackets
         for span in self.spans(reader, start, stop):
             found = np.zeros((len(active), 4), np.int64)
             gathered = np.empty((len(active), span.length + 1), np.uint32)
-            driver("counts")(*self._arguments(span), active, lows, highs, found, gathered)
+            loop(*self._arguments(span), active, lows, highs, found, gathered)
             question.take(partial, found, gathered)
 
     def _arguments(self, span: Span) -> tuple[Any, ...]:
         tile = self.columns if self.program.whole_rows else TILE
         packed, program = self.packed, self.program
         return (
-            program.function,
             span.raw,
             span.offsets,
             span.codes,
@@ -97,7 +99,7 @@ class Compiled:
             packed.numbers,
             packed.rows,
             packed.columns,
-            np.array(self.output.keys or (0,), np.uint64),
+            self.keys,
             packed.thresholds,
             packed.cuts,
             np.empty((max(len(self.output.inputs), 1), tile), np.float32),
@@ -118,10 +120,3 @@ def ready(roots: Sequence[Expr], output: Output, columns: int, programs: dict[An
             programs[key] = None
     program: CompiledProgram | None = programs[key]
     return None if program is None or (program.whole_rows and columns > BLOCK) else program
-
-
-def bind(
-    program: CompiledProgram, values: Mapping[str, Value], output: Output, columns: int, whole_rows: bool
-) -> Compiled:
-    """Return a program with its numbers."""
-    return Compiled(program, program.pack(values), output, columns, whole_rows)

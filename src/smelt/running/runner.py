@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from smelt.algebra.engine import find_fault
 from smelt.errors import InputError, RunError
 from smelt.planning.plan import Plan
 from smelt.running.companions import write_companions
@@ -20,6 +22,11 @@ from smelt.running.schedule import Schedule
 from smelt.running.sinks import FileSink, MemorySink, Sink
 from smelt.running.sources import Reader
 from smelt.running.tasks import Task, make_task
+
+
+class SlowerWarning(UserWarning):
+    """Compiled kernels cannot be used; the result is the same, later."""
+
 
 Progress = Callable[[int, int], None]  # bytes read so far, and in all
 
@@ -107,9 +114,15 @@ def _check_unchanged(plan: Plan) -> None:
 def _work(plan: Plan, sink: Sink, pace: Pace, progress: Progress | None) -> None:
     _check_unchanged(plan)
     programs: dict[Any, Any] = {}
+    fault = find_fault() if pace.engine else None
+    if fault is not None:
+        warnings.warn(f"merging with the slower interpreter, because {fault}", SlowerWarning, stacklevel=2)
     # What has to be equal is compared first, so that a difference shows before any work is done.
     outputs = sorted((plan.outputs[i] for i in pace.order(len(plan.outputs))), key=lambda o: not o.equal)
-    tasks = [make_task(o, plan.templates[o.template], plan.labels, sink, programs, pace.engine) for o in outputs]
+    tasks = [
+        make_task(o, plan.templates[o.template], plan.labels, sink, programs, pace.engine and fault is None)
+        for o in outputs
+    ]
     readers = [Reader(plan.checkpoints, pace.span, pace.tile) for _ in range(pace.threads or os.cpu_count() or 1)]
 
     def report() -> None:

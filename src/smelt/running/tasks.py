@@ -17,7 +17,7 @@ from smelt.algebra.questions import Question, Select, Sum, ask
 from smelt.algebra.templates import Template
 from smelt.errors import RunError
 from smelt.planning.plan import Input, Output
-from smelt.running.compiled import Compiled, bind, ready
+from smelt.running.compiled import Compiled, ready
 from smelt.running.sinks import Sink
 from smelt.running.sources import CODES, Reader
 from smelt.tensors.dtypes import encode
@@ -100,6 +100,8 @@ class ComputedTask:
         self._programs = programs
         self._engine = engine
         self._final: Compiled | None = None  # the kernel of the result, once nothing is asked any more
+        self._sums: Compiled | None = None  # that of all sums of the pass
+        self._counts: dict[int, Compiled | None] = {}  # those of its selections
         self._precision: np.dtype[np.floating] = np.dtype(output.precision)
         self._answers: dict[str, Value] = {}
         self._questions: list[Question] = []
@@ -121,8 +123,7 @@ class ComputedTask:
             self._collect_answers()
         if self.waiting and not self._questions:
             return
-        if not self._questions:
-            self._final = self._compiled([self._root])
+        self._choose_kernels()
         self._partials = [[None] * self.blocks for _ in self._questions]
 
     def do_block(self, number: int, reader: Reader) -> None:
@@ -199,6 +200,18 @@ class ComputedTask:
         parts = [values[0] for _, values in self._values([node], start, stop, reader)]
         return np.concatenate(parts, axis=-1)
 
+    def _choose_kernels(self) -> None:
+        """Get the kernels of this pass ready, once for all of its blocks."""
+        sums = [q for q in self._questions if isinstance(q, Sum)]
+        operands = {e.key: e for q in sums for e in q.operands}
+        self._sums = self._compiled(list(operands.values())) if sums else None
+        self._counts = {
+            id(q): self._compiled(q.operands)
+            for q in self._questions
+            if isinstance(q, Select) and q.brackets() is not None
+        }
+        self._final = None if self._questions or self.waiting else self._compiled([self._root])
+
     def _compiled(self, roots: Sequence[Expr]) -> Compiled | None:
         """Return the kernel for some nodes with its numbers, ``None`` where the interpreter computes them."""
         if not self._engine or not self.blocks:
@@ -207,8 +220,15 @@ class ComputedTask:
         program = ready(roots, self._output, columns, self._programs)
         if program is None:
             return None
-        values = solve(program.numbers, self._output.slots, self._sizes, self._answers)
-        return bind(program, values, self._output, columns, self._template.needs_rows)
+        # Tensors of one shape under one setting share their numbers, unless these hang on answers.
+        key = (id(program), self._output.slots, self._output.spec.shape)
+        packed = None if program.asks else self._programs.get(key)
+        if packed is None:
+            packed = program.pack(solve(program.numbers, self._output.slots, self._sizes, self._answers))
+            if not program.asks:
+                self._programs[key] = packed
+        keys = np.array(self._output.keys or (0,), np.uint64)
+        return Compiled(program, packed, self._output, columns, self._template.needs_rows, keys)
 
     def _values(
         self, roots: Sequence[Expr], start: int, stop: int, reader: Reader
@@ -250,17 +270,14 @@ class ComputedTask:
 
     def _measure(self, number: int, start: int, stop: int, reader: Reader) -> None:
         partials: dict[int, Any] = {}
-        sums = [q for q in self._questions if isinstance(q, Sum)]
-        operands = list({e.key: e for q in sums for e in q.operands}.values())
-        compiled = self._compiled(operands) if sums else None
-        if compiled is not None:
-            partials.update(zip(map(id, sums), compiled.sums(reader, start, stop, sums), strict=True))
+        if self._sums is not None:
+            sums = [q for q in self._questions if isinstance(q, Sum)]
+            partials.update(zip(map(id, sums), self._sums.sums(reader, start, stop, sums), strict=True))
         for question in self._questions:
-            if isinstance(question, Select) and question.brackets() is not None:
-                compiled = self._compiled(question.operands)
-                if compiled is not None:
-                    partials[id(question)] = question.open_block(start, stop)
-                    compiled.counts(reader, start, stop, question, partials[id(question)])
+            kernel = self._counts.get(id(question))
+            if kernel is not None and isinstance(question, Select):
+                partials[id(question)] = question.open_block(start, stop)
+                kernel.counts(reader, start, stop, question, partials[id(question)])
         self._interpret([q for q in self._questions if id(q) not in partials], start, stop, reader, partials)
         for question, parts in zip(self._questions, self._partials, strict=True):
             parts[number] = question.close_block(partials[id(question)])
