@@ -1,9 +1,10 @@
 """The source text of the loops around a tile function: decode, compute, then encode, sum, count or hand over.
 
 Written once for every method; a kernel is the text of a tile function followed by one of these loops. What all have in
-common: ``raw`` holds the stored bytes of every input's span, input i from byte ``offsets[i]`` on (a multiple of 8) in the storage
-``codes[i]``; the span is elements [start, start + n) of the tensor; ``tile`` elements are done at a time, a row of the
-tensor where ``whole_rows`` says so. The rest goes to the tile function as it is.
+common: the stored bytes of every input's span, as 16-bit and as 32-bit words, input i from byte ``offsets[i]`` on (a
+multiple of 8) in the storage ``codes[i]``; the span is elements [start, start + n) of the tensor; ``tile`` elements are
+done at a time, a row of the tensor where the tile function asks for rows. The rest goes to the tile function as it is.
+Names ending in ``bits`` are views of the same floats as integers: a kernel that made them itself could not be cached.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from __future__ import annotations
 # How inputs and outputs are stored; other dtypes are decoded and encoded outside, as float32.
 FLOAT32, BFLOAT16 = 0, 1
 
-COMMON = "raw, offsets, codes, n, start, columns, tile, p, numbers, rows, cols, keys, thresholds, cuts, x, s, out"
+COMMON = (
+    "raw16, raw32, offsets, codes, n, start, columns, tile, p, numbers, rows, cols, keys, thresholds, cuts, x, xbits, s, "
+    "bits, out, obits"
+)
 
 SHARED = f"""
 def widen(halves, bits):
@@ -25,7 +29,7 @@ def copy(words, bits):
 
 
 def compute(raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
-            cuts, x, xbits, s, out):
+            cuts, x, xbits, s, bits, out):
     for i in range(len(codes)):
         if codes[i] == {BFLOAT16}:
             first = offsets[i] // 2 + low
@@ -34,7 +38,7 @@ def compute(raw16, raw32, offsets, codes, low, length, start, columns, p, number
             first = offsets[i] // 4 + low
             copy(raw32[first : first + length], xbits[i])
     place = start + low
-    tile_of(x, length, place, place // columns, p, numbers, rows, cols, keys, thresholds, cuts, s, out)
+    tile_of(x, length, place, place // columns, p, numbers, rows, cols, keys, thresholds, cuts, s, bits, out)
 """
 
 LOOPS = {
@@ -53,14 +57,10 @@ def clean(bits, words):
 
 
 def write({COMMON}, code, result16, result32):
-    raw16 = raw.view(np.uint16)
-    raw32 = raw.view(np.uint32)
-    xbits = x.view(np.uint32)
-    obits = out.view(np.uint32)
     for low in range(0, n, tile):
         length = min(tile, n - low)
         compute(raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
-                cuts, x, xbits, s, out)
+                cuts, x, xbits, s, bits, out)
         if code == {BFLOAT16}:
             narrow(obits[0], result16[low : low + length])
         else:
@@ -68,13 +68,10 @@ def write({COMMON}, code, result16, result32):
 """,
     "values": f"""
 def values({COMMON}, result):
-    raw16 = raw.view(np.uint16)
-    raw32 = raw.view(np.uint32)
-    xbits = x.view(np.uint32)
     for low in range(0, n, tile):
         length = min(tile, n - low)
         compute(raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
-                cuts, x, xbits, s, out)
+                cuts, x, xbits, s, bits, out)
         for r in range(result.shape[0]):
             target = result[r]
             made = out[r]
@@ -83,13 +80,10 @@ def values({COMMON}, result):
 """,
     "sums": f"""
 def sums({COMMON}, left, right, lanes):
-    raw16 = raw.view(np.uint16)
-    raw32 = raw.view(np.uint32)
-    xbits = x.view(np.uint32)
     for low in range(0, n, tile):
         length = min(tile, n - low)
         compute(raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
-                cuts, x, xbits, s, out)
+                cuts, x, xbits, s, bits, out)
         for k in range(len(left)):
             a = left[k]
             b = right[k]
@@ -107,14 +101,10 @@ def sums({COMMON}, left, right, lanes):
 """,
     "counts": f"""
 def counts({COMMON}, active, lows, highs, found, gathered):
-    raw16 = raw.view(np.uint16)
-    raw32 = raw.view(np.uint32)
-    xbits = x.view(np.uint32)
-    obits = out.view(np.uint32)
     for low in range(0, n, tile):
         length = min(tile, n - low)
         compute(raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
-                cuts, x, xbits, s, out)
+                cuts, x, xbits, s, bits, out)
         for k in range(len(active)):
             if not active[k]:
                 continue

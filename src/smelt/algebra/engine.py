@@ -24,8 +24,9 @@ from smelt.algebra.numbers import Value
 TILE = 1024  # elements; a few tiles fit into the first cache, and lanes start at their multiples
 
 _COMMON_TYPES = (
-    "uint8[::1], int64[::1], int64[::1], int64, int64, int64, int64, int64[::1], float32[::1], float32[:,::1], "
-    "float32[:,::1], uint64[::1], uint32[:,::1], int64[:,::1], float32[:,::1], float32[:,::1], float32[:,::1]"
+    "uint16[::1], uint32[::1], int64[::1], int64[::1], int64, int64, int64, int64, int64[::1], float32[::1], "
+    "float32[:,::1], float32[:,::1], uint64[::1], uint32[:,::1], int64[:,::1], float32[:,::1], uint32[:,::1], "
+    "float32[:,::1], uint32[:,::1], float32[:,::1], uint32[:,::1]"
 )
 _LOOP_TYPES = {
     "write": "int64, uint16[::1], uint32[::1]",

@@ -1,14 +1,14 @@
-"""From an expression to the source text of the function that computes it over a tile: the third reading of a method.
+"""From an expression to the source text of a function that computes it over a tile: the third reading of a method.
 
-The text is self-contained and knows neither settings nor the number of models: every count and offset is a parameter, so
-one kernel serves 2 models and 200. It computes node by node only what is folded over the models, drawn, ranked or
-selected from; everything between is one expression inside the loops, float32 in, float32 out, in the interpreter's order
-of operations.
+The text is self-contained and knows neither settings nor the number of models: every count and offset is a parameter,
+so one kernel serves 2 models and 200. It computes node by node only what is folded over the models, drawn, ranked or
+selected from; everything between is one expression inside the loops, float32 in, float32 out, in the interpreter's
+order of operations.
 
 The function's parameters: ``x`` (inputs, tile) float32; ``n`` elements in the tile, the first of which is element
-``start`` of the tensor; ``row`` its row and ``first`` its column, where a tile is a row; ``p`` counts and offsets;
-``numbers`` float32; ``rows`` (numbers, rows) and ``columns`` (numbers, columns) float32; ``keys`` of the noise streams;
-``thresholds`` and ``cuts`` of selections; ``s`` (scratch, tile) and ``out`` (roots, tile) float32, which it fills.
+``start`` of the tensor; ``row`` the tensor's row, where a tile is a row; ``p`` counts and offsets; ``numbers`` float32;
+``rows`` (numbers, rows) and ``columns`` (numbers, columns) float32; ``keys`` of the noise streams; ``thresholds`` and
+``cuts`` of selections; ``s`` (scratch, tile) float32, and the same as integers, ``bits``; ``out`` (roots, tile) float32.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from textwrap import indent
 from smelt.algebra.expressions import PER_ELEMENT, Expr, Sort
 from smelt.algebra.numbers import numbers_in, walk_elements
 
-PARAMETERS = "x, n, start, row, p, numbers, rows, columns, keys, thresholds, cuts, s, out"
+PARAMETERS = "x, n, start, row, p, numbers, rows, columns, keys, thresholds, cuts, s, bits, out"
 
 INFIX = {
     "add": "({} + {})",
@@ -104,7 +104,7 @@ class _Writer:
             self._write_root(root)
         body = indent("\n".join(self._lines), "    ")
         head = f"def tile_of({PARAMETERS}):\n"
-        source = f"import numpy as np\n\n{HELPERS}\n\n{head}    bits = s.view(np.uint32)\n{body}\n"
+        source = f"import numpy as np\n\n{HELPERS}\n\n{head}{body}\n"
         return Kernel(source, self._layout, tuple(self._numbers), tuple(self._selections), self._whole_rows)
 
     def _parameter(self, value: int) -> str:

@@ -87,24 +87,14 @@ class Compiled:
     def _arguments(self, span: Span) -> tuple[Any, ...]:
         tile = self.columns if self.program.whole_rows else TILE
         packed, program = self.packed, self.program
+        x = np.empty((max(len(self.output.inputs), 1), tile), np.float32)
+        scratch = np.empty((program.rows_scratch, tile), np.float32)
+        out = np.empty((program.rows_out, tile), np.float32)
         return (
-            span.raw,
-            span.offsets,
-            span.codes,
-            span.length,
-            span.start,
-            self.columns,
-            tile,
-            packed.p,
-            packed.numbers,
-            packed.rows,
-            packed.columns,
-            self.keys,
-            packed.thresholds,
-            packed.cuts,
-            np.empty((max(len(self.output.inputs), 1), tile), np.float32),
-            np.empty((program.rows_scratch, tile), np.float32),
-            np.empty((program.rows_out, tile), np.float32),
+            *(span.raw.view(np.uint16), span.raw.view(np.uint32), span.offsets, span.codes),
+            *(span.length, span.start, self.columns, tile),
+            *(packed.p, packed.numbers, packed.rows, packed.columns, self.keys, packed.thresholds, packed.cuts),
+            *(x, x.view(np.uint32), scratch, scratch.view(np.uint32), out, out.view(np.uint32)),
         )
 
 

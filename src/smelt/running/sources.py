@@ -37,7 +37,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Span:
-    """A run of elements of all inputs, as kernels take it: input i from byte ``offsets[i]`` on, stored as ``codes[i]``."""
+    """A run of elements of all inputs, as kernels take it: input i from byte ``offsets[i]``, stored as ``codes[i]``."""
 
     start: int
     length: int
