@@ -23,6 +23,9 @@ RECIPES = {
 REFRESH = "if this is meant, run: python tests/golden.py"
 
 TWO = "base_model: base\nmodels: [{model: x}, {model: y}]\nparameters: {weight: 0.7, density: 0.6%s}\nseed: 3\n"
+BARE = "base_model: base\nmodels: [{model: x}, {model: y}]\nparameters: {%s}\n"
+PAIR = "base_model: base\nmodels: [{model: x}]\nparameters: {%s}\n"
+SHARES = "models: [{model: x}, {model: y}]\nparameters: {weight: [0.3, 0.9, 1]%s}\n"
 MERGES = {
     "linear": "merge_method: linear\nmodels: [{model: x}, {model: y}]\nparameters: {weight: [0.3, 0.9, 1]}\n",
     "slerp": "merge_method: slerp\nbase_model: x\nmodels: [{model: y}]\nparameters: {t: [0.2, 0.9]}\n",
@@ -34,6 +37,35 @@ MERGES = {
     "dare_linear-l1": "merge_method: dare_linear\n" + TWO % ", rescale: l1, normalize: true",
     "dare_ties": "merge_method: dare_ties\n" + TWO % "",
     "dare_ties-normalized": "merge_method: dare_ties\n" + TWO % ", rescale: false, normalize: true",
+    "ties-row": "merge_method: ties\n" + TWO % ", scope: row, rescale: l1",
+    "ties-model": "merge_method: ties\n" + TWO % ", scope: model",
+    "ties-equalized": "merge_method: ties\n" + TWO % ", equalize: l2",
+    "breadcrumbs": "merge_method: breadcrumbs\n" + TWO % ", gamma: 0.1",
+    "breadcrumbs-row": "merge_method: breadcrumbs\n" + TWO % ", gamma: 0.2, scope: row",
+    "breadcrumbs-model": "merge_method: breadcrumbs\n" + TWO % ", gamma: 0.05, scope: model, rescale: l1",
+    "breadcrumbs_ties": "merge_method: breadcrumbs_ties\n" + TWO % ", gamma: 0.1",
+    "della": "merge_method: della\n" + TWO % "",
+    "della-l1": "merge_method: della\n" + TWO % ", epsilon: 0.3, rescale: l1",
+    "della_linear": "merge_method: della_linear\n" + TWO % "",
+    "nuslerp": "merge_method: nuslerp\nbase_model: base\n" + SHARES % "",
+    "nuslerp-rows": "merge_method: nuslerp\n" + SHARES % ", nuslerp_flatten: false, nuslerp_row_wise: true",
+    "nuslerp-columns": "merge_method: nuslerp\nbase_model: base\n" + SHARES % ", nuslerp_flatten: false",
+    "multislerp": "merge_method: multislerp\n" + SHARES % "",
+    "multislerp-base": "merge_method: multislerp\nbase_model: base\n" + SHARES % ", normalize_weights: false",
+    "karcher": "merge_method: karcher\nmodels: [{model: x}, {model: y}, {model: base}]\n",
+    "geometric_median": (
+        "merge_method: geometric_median\nmodels: [{model: x}, {model: y}, {model: base}]\n"
+        "parameters: {weight: [0.5, 1]}\n"
+    ),
+    "model_stock": "merge_method: model_stock\n" + BARE % "",
+    "model_stock-filters": "merge_method: model_stock\n" + BARE % "filter_wise: true",
+    "sce": "merge_method: sce\n" + BARE % "",
+    "sce-selected": "merge_method: sce\n" + BARE % "select_topk: 0.4",
+    "ram": "merge_method: ram\n" + BARE % "epsilon: 0.6",
+    "ramplus_tl": "merge_method: ramplus_tl\n" + BARE % "epsilon: 0.6, r: 0.3, alpha: 0.7",
+    "magmax": "merge_method: magmax\n" + BARE % "lambda: 0.7",
+    "nearswap": "merge_method: nearswap\n" + PAIR % "t: 0.3",
+    "arcee_fusion": "merge_method: arcee_fusion\nbase_model: base\nmodels: [{model: x}]\n",
 }
 OUT_DTYPES = ("float32", "bfloat16", "float16", "float8_e5m2")
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -72,3 +73,35 @@ def test_the_methods_are_documented_for_people_who_come_from_mergekit():
 
     text = (ROOT / "docs" / "mergekit.md").read_text(encoding="utf-8")
     assert [name for name in catalogue() if name not in text] == []
+
+
+def test_the_pages_of_the_methods_are_those_of_their_declarations():
+    pages = runpy.run_path(str(ROOT / "tools" / "write_docs.py"))["pages"]()
+    there = {p.name: p.read_text(encoding="utf-8") for p in (ROOT / "docs" / "methods").iterdir()}
+    assert sorted(there) == sorted(pages)
+    stale = [name for name, text in pages.items() if there[name] != text]
+    assert stale == [], "run: python tools/write_docs.py"
+
+
+def test_the_pages_of_the_methods_lead_somewhere():
+    folder = ROOT / "docs" / "methods"
+    for page in folder.glob("*.md"):
+        for link in re.findall(r"\]\(([^)#:]+)[)#]", page.read_text(encoding="utf-8")):
+            assert (folder / link).exists(), (page.name, link)
+
+
+def test_every_page_says_when_to_use_the_method_and_shows_a_recipe():
+    for page in (ROOT / "docs" / "methods").glob("*.md"):
+        if page.name != "README.md":
+            text = page.read_text(encoding="utf-8")
+            assert [
+                part for part in ("When to use it", "Formula", "Paper", "Example") if f"\n## {part}\n\n" not in text
+            ] == []
+
+
+def test_a_terminal_shows_no_markup():
+    from smelt.algebra.catalogue import describe_method
+    from smelt.algebra.declare import catalogue
+
+    for method in catalogue().values():
+        assert not re.search(r"`|\*\*|^#|\| ---", describe_method(method), re.MULTILINE), method.name

@@ -107,7 +107,8 @@ def forward(model: Arrays, config: Mapping[str, Any], tokens: np.ndarray) -> np.
         )
         h = rms_norm(x, model[layer + "post_attention_layernorm.weight"], epsilon)
         gate, up = (h @ model[f"{layer}mlp.{part}_proj.weight"].T for part in ("gate", "up"))
-        x = x + (gate / (1 + np.exp(-gate)) * up) @ model[layer + "mlp.down_proj.weight"].T
+        up *= gate / (1 + np.exp(-gate))
+        x = x + up @ model[layer + "mlp.down_proj.weight"].T
     return rms_norm(x, model["model.norm.weight"], epsilon) @ model.get("lm_head.weight", embedding).T
 
 
@@ -120,9 +121,11 @@ def attend(model: Arrays, config: Mapping[str, Any], prefix: str, x: np.ndarray)
         for part, count in (("q", heads), ("k", key_heads), ("v", key_heads))
     )
     key, value = (np.repeat(part, heads // key_heads, axis=1) for part in (rotate(key, config), value))
-    scores = rotate(query, config) @ key.swapaxes(-1, -2) * np.float32(query.shape[-1] ** -0.5)
-    scores = np.where(np.tri(length, dtype=bool), scores, np.float32(-np.inf))
-    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    scores = rotate(query, config) @ key.swapaxes(-1, -2)
+    scores *= np.float32(query.shape[-1] ** -0.5)  # in place: memory that is asked for anew costs more than the sums
+    np.copyto(scores, np.float32(-np.inf), where=~np.tri(length, dtype=bool))
+    scores -= scores.max(axis=-1, keepdims=True)
+    weights = np.exp(scores, out=scores)
     mixed = weights @ value / weights.sum(axis=-1, keepdims=True)
     return mixed.transpose(0, 2, 1, 3).reshape(rows, length, -1) @ model[f"{prefix}o_proj.weight"].T
 

@@ -140,7 +140,9 @@ def test_the_catalogue_is_in_alphabetical_order_and_holds_the_built_in_methods()
 
 
 def test_an_unknown_name_gets_the_nearest_one():
-    with pytest.raises(InputError, match=r"no merge method 'tis'; did you mean 'ties'\? Methods: arcee_fusion, breadcrumbs, "):
+    with pytest.raises(
+        InputError, match=r"no merge method 'tis'; did you mean 'ties'\? Methods: arcee_fusion, breadcrumbs, "
+    ):
         find("tis")
 
 

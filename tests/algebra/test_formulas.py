@@ -8,7 +8,22 @@ import pytest
 import smelt
 from smelt.algebra.expressions import input_tensor, slot, slots, stack
 from smelt.algebra.formulas import coefficients, combination, describe
-from smelt.algebra.vocabulary import absolute, keep_largest, max_models, minimum, norm, ratio, sum_models, total, where
+from smelt.algebra.vocabulary import (
+    absolute,
+    keep_largest,
+    kth_largest,
+    magnitude_at,
+    max_models,
+    minimum,
+    norm,
+    ratio,
+    same_sign,
+    scalar_function,
+    size,
+    sum_models,
+    total,
+    where,
+)
 
 A, B, C = (input_tensor(i) for i in range(3))
 NAMES = ["A", "B", "C"]
@@ -52,7 +67,7 @@ def test_signs_and_numbers():
         (absolute(A) + B / C, (), "|A| + B / C"),
         (absolute(A) - B / (C / A), (), "|A| − B / (C / A)"),
         (A / norm(A), (), "A / √(dot(A, A))"),
-        (where(A > 0, A, 0.5), (), "(A where A > 0, else 0.5)"),
+        (where(A > 0, A, 0.5), (), "A where A > 0, else 0.5"),
     ],
 )
 def test_the_rest_prints_as_it_is_written(root, values, text):
@@ -136,8 +151,87 @@ def test_ties_names_its_shared_parts_once():
 
 
 def test_the_ratio_prints_its_guard():
-    assert show(ratio(A, B)) == "A / (1 where B = 0, else B)"
+    assert show(ratio(A, B)) == "A / (B or 1)"
 
 
 def test_an_infinite_number_does_not_break_a_formula():
     assert show(slot(0) * absolute(A), [math.inf]) == "inf·|A|"
+
+
+@pytest.mark.parametrize(
+    ("root", "text"),
+    [
+        (sum_models(where(stack([A, B]) > 0, stack([A, B]), 0.0)), "Σ([A, B] where [A, B] > 0, else 0)"),
+        (where(A > 0, where(B > 0, A, B), 0.5), "(A where B > 0, else B) where A > 0, else 0.5"),
+        (absolute(A) + (B + C), "|A| + B + C"),
+        (absolute(A) * (B / C), "|A|·(B / C)"),
+        (same_sign(A, B - C) | (A > B), "A agrees in sign with B − C or A > B"),
+        (total(A, "row") * A, "total(A, per row)·A"),
+        (size("row") * absolute(A), "elements(row)·|A|"),
+        (where(B > 0, A / where(B > 0, B, 1.0), 0.0), "A / B where B > 0, else 0"),
+        (-absolute(A), "−|A|"),
+    ],
+)
+def test_brackets_stand_only_where_they_are_needed(root, text):
+    assert show(root) == text
+
+
+def test_one_model_of_an_operation_is_the_operation_on_that_model():
+    deltas = stack([B, C]) - A
+    assert show(absolute(A) + slots(0, 2)[1] * deltas[0], ["w₁", "w₂"]) == "|A| + w₂·(B − A)"
+    assert show(absolute(A) * absolute(deltas)[1]) == "|A|·|[B, C] − A|₂"
+
+
+def test_numbers_are_written_one_way():
+    assert show(1e-9 * A + B) == "1e−9·A + 1·B"
+    assert show(absolute(A) + 1e-7) == "|A| + 1e−7"
+    assert show(absolute(A) * 1e20) == "|A|·1e20"
+
+
+def test_what_cancelled_is_left_out():
+    assert show(A + B - A) == "B"
+    assert show(A + 0.1 * B + 0.2 * B - 0.3 * B) == "A"
+    assert show(A - A) == "0·A"
+    assert show(A + slot(0) * B, [0.0]) == "A"
+
+
+def test_selections_say_what_they_ask_for():
+    assert show(keep_largest(A, 0.5)) == "A where A is among the ⌊0.5·elements⌋ largest, else 0"
+    assert show(absolute(A) * magnitude_at(kth_largest(A, 3.0))) == "|A|·largest(|A|, number ⌊3⌋)"
+
+
+@scalar_function(returns=2)
+def halves(x):
+    return x / 2, x / 2
+
+
+def test_results_of_functions_are_numbered():
+    one, two = halves(total(A))
+    assert show(absolute(A) * one + two) == "|A|·halves(u) + halves₂(u), with u = total(A)"
+
+
+def test_settings_are_not_taken_for_parts():
+    shared = absolute(A - B)
+    assert show(shared * shared * slot(0), ["u"]) == "v·v·u, with v = |A − B|"
+
+
+@pytest.mark.parametrize("step", [lambda x, i: x + float(i) * B, lambda x, i: x * x + absolute(x)])
+def test_long_chains_are_cut_off(step):
+    root = absolute(A)
+    for i in range(1500):
+        root = step(root, i)
+    assert len(show(root)) < 20_000
+    assert "…" in show(root)
+
+
+def test_long_linear_chains_collapse():
+    root = A
+    for _ in range(1500):
+        root = root + 0.5 * B
+    assert show(root) == "1·A + 750·B"
+
+
+def test_what_the_settings_decide_is_worked_out():
+    guarded = where(slot(0) > 0.5, absolute(A), 0.0) * where(slot(0) - 1.0 < 0, 2.0, B)
+    assert show(guarded, [0.75]) == "|A|·2"
+    assert show(guarded, ["q"]) == "(|A| where q > 0.5, else 0)·(2 where q − 1 < 0, else B)"

@@ -15,6 +15,7 @@ from smelt.algebra.vocabulary import dot, gram, nonzero, norm, scalar_function, 
 from smelt.errors import SmeltError
 
 A, B, C = (input_tensor(i) for i in range(3))
+OF_TENSORS = {"scope": "tensor", "equalize": False}
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def trace_named(name, tensors, structure=None, first_slot=0, first_key=0):
 
 
 def test_slots_are_numbered_in_the_order_of_the_declaration():
-    template = trace_named("task_arithmetic", [A, B, C], {"normalize": False}, first_slot=4)
+    template = trace_named("task_arithmetic", [A, B, C], {"normalize": False, "equalize": False}, first_slot=4)
     assert (template.inputs, template.slots, template.keys) == (3, 4 + 3, 0)
     used = {n.key for n in [slots(4, 2), slot(6)]}
     assert used <= {node.key for node in _nodes(template)}
@@ -45,7 +46,9 @@ def _nodes(template):
 
 
 def test_streams_are_counted_per_model_from_the_first():
-    template = trace_named("dare_linear", [A, B, C], {"rescale": True, "normalize": False}, first_key=3)
+    template = trace_named(
+        "dare_linear", [A, B, C], {"rescale": True, "normalize": False, "equalize": False}, first_key=3
+    )
     assert template.keys == 3 + 2
     assert [n.attributes for n in _nodes(template) if n.op == "uniform"] == [(3, 0)]
 
@@ -55,11 +58,26 @@ def test_streams_are_counted_per_model_from_the_first():
     [
         ("linear", 2, {"normalize": True}, 1),
         ("slerp", 2, {}, 2),
-        ("task_arithmetic", 3, {"normalize": True}, 1),
-        ("ties", 3, {"normalize": True, "rescale": False}, 2),
-        ("ties", 3, {"normalize": True, "rescale": "l1"}, 3),
-        ("dare_linear", 3, {"normalize": False, "rescale": True}, 1),
-        ("dare_ties", 3, {"normalize": False, "rescale": "l1"}, 2),
+        ("nuslerp", 3, {"nuslerp_flatten": True, "nuslerp_row_wise": False}, 2),
+        ("multislerp", 3, {"normalize_weights": True}, 2),
+        ("karcher", 3, {"max_iter": 10}, 2),
+        ("geometric_median", 3, {"max_iter": 100}, 2),
+        ("model_stock", 3, {"filter_wise": False}, 2),
+        ("task_arithmetic", 3, {"normalize": True, "equalize": False}, 1),
+        ("task_arithmetic", 3, {"normalize": True, "equalize": "l2"}, 2),
+        ("ties", 3, {"normalize": True, "rescale": False, **OF_TENSORS}, 2),
+        ("ties", 3, {"normalize": True, "rescale": "l1", **OF_TENSORS}, 3),
+        ("ties", 3, {"normalize": True, "rescale": False, "equalize": "l2", "scope": "tensor"}, 3),
+        ("breadcrumbs", 3, {"normalize": False, "rescale": False, **OF_TENSORS}, 2),
+        ("breadcrumbs_ties", 3, {"normalize": False, "rescale": "l1", **OF_TENSORS}, 3),
+        ("dare_linear", 3, {"normalize": False, "rescale": True, "equalize": False}, 1),
+        ("dare_ties", 3, {"normalize": False, "rescale": "l1", "equalize": False}, 2),
+        ("della", 3, {"normalize": True, "rescale": True, "equalize": False}, 1),
+        ("della_linear", 3, {"normalize": False, "rescale": "l1", "equalize": False}, 2),
+        ("nearswap", 2, {}, 1),
+        ("ram", 3, {}, 1),
+        ("ramplus_tl", 3, {}, 2),
+        ("magmax", 3, {}, 1),
         ("passthrough", 1, {}, 1),
     ],
 )
@@ -67,6 +85,16 @@ def test_passes_are_known_from_the_trace(name, count, structure, passes):
     template = trace_named(name, [input_tensor(i) for i in range(count)], structure)
     assert template.passes == passes
     assert len(template.stages()) == passes - 1
+
+
+@pytest.mark.parametrize(("name", "structure"), [("nuslerp", {}), ("multislerp", {"normalize_weights": True})])
+def test_a_base_that_may_be_left_out_is_the_first_input_where_it_is_there(name, structure):
+    structure = structure or {"nuslerp_flatten": True, "nuslerp_row_wise": False}
+    based = trace(find(name), [A, B, C], structure, 0, 0)
+    free = trace(find(name), [A, B], structure, 0, 0, based=False)
+    assert (based.inputs, free.inputs) == (3, 2)
+    assert {n.key for n in _nodes(based)} >= {(stack([B, C]) - A).key, A.key}
+    assert not any(n.op == "subtract" and A in n.args for n in _nodes(free))
 
 
 def test_an_unset_factor_leaves_a_copy():

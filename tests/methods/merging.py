@@ -10,6 +10,9 @@ DTYPES = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "flo
 DTYPES["bfloat16"] = BFLOAT16
 SHAPES = {"scalar": (), "one": (1,), "none": (0,), "no_rows": (0, 4), "vector": (5,), "matrix": (33, 65)}
 SHAPES |= {"cube": (2, 3, 4), "norm": (1025,)}
+WIDER_SHAPES = SHAPES | {"convolution": (3, 2, 4, 5), "rows_of_one": (7, 1)}
+# Three blocks each: a long vector, rows longer than a block, and many rows.
+LONG_SHAPES = {"long": (2 * 2**18 + 77,), "wide": (2, 300_000), "rows": (600, 1000)}
 
 
 def merge_tensors(method, *models, seed=None, threads=1, **settings):
@@ -34,3 +37,25 @@ def draw_family(rng, count, dtype, shapes=SHAPES, spread=0.3):
 
 def float32(*values):
     return np.array(values, np.float32)
+
+
+def check_all(method, oracle, *models, precision, roundings, seed=None, threads=1, also=None, **settings):
+    """Merge mappings of arrays and compare every tensor with ``oracle(*arrays, **settings)``.
+
+    Args:
+        also: gives further arguments of the oracle for a tensor, by its name.
+    """
+    spelled = {"lambda_" if k == "lam" else k: v for k, v in settings.items()}
+    result = merge_tensors(method, *models, seed=seed, threads=threads, out_dtype=precision, **spelled)
+    for name, array in result.items():
+        arrays = [[n[name] for n in m] if isinstance(m, list) else m[name] for m in models]
+        expected = oracle(*arrays, **settings, **(also(name) if also else {}))
+        try:
+            expected.check(array, precision, roundings)
+        except AssertionError as error:
+            raise AssertionError(f"{method}, tensor {name}: {error}") from error
+
+
+def precision_of(dtype):
+    """Return the dtype that a merge of such inputs computes in."""
+    return "float64" if dtype == np.float64 else "float32"

@@ -54,24 +54,24 @@ def slerp(a, b, t):
 
 
 def task_arithmetic(base, models, weight, normalize=False, lam=1.0):
-    deltas = [_difference(m, base) for m in models]
-    return _add_up(base, deltas, weight, normalize, lam)
+    deltas = [difference(m, base) for m in models]
+    return add_up(base, deltas, weight, normalize, lam)
 
 
 def ties(base, models, weight, density=None, normalize=True, lam=1.0, rescale=False):
     density = density or [1.0] * len(models)
-    deltas = [_difference(m, base) for m in models]
+    deltas = [difference(m, base) for m in models]
     kept = [np.where(largest(d, math.floor(q * d.size)), d, 0) for d, q in zip(deltas, density, strict=True)]
-    kept = [_rescaled(d, k, rescale, q) for d, k, q in zip(deltas, kept, density, strict=True)]
-    return _elect(base, kept, weight, normalize, lam)
+    kept = [rescaled(d, k, rescale, q) for d, k, q in zip(deltas, kept, density, strict=True)]
+    return elect(base, kept, weight, normalize, lam)
 
 
 def dare_linear(base, models, weight, density, keys, normalize=False, lam=1.0, rescale=True):
-    return _add_up(base, _dropped(base, models, density, keys, rescale), weight, normalize, lam)
+    return add_up(base, _dropped(base, models, density, keys, rescale), weight, normalize, lam)
 
 
 def dare_ties(base, models, weight, density, keys, normalize=False, lam=1.0, rescale=True):
-    return _elect(base, _dropped(base, models, density, keys, rescale), weight, normalize, lam)
+    return elect(base, _dropped(base, models, density, keys, rescale), weight, normalize, lam)
 
 
 def largest(x, count):
@@ -115,19 +115,19 @@ def _decided(value, terms):
     return Expected(np.asarray(value), np.asarray(terms), np.zeros(np.shape(value), bool))
 
 
-def _difference(model, base):
+def difference(model, base):
     """θᵢ − θ₀, rounded as the engine has to, since selections compare these numbers."""
     wide = np.float64 if np.float64 in (np.asarray(model).dtype, np.asarray(base).dtype) else np.float32
     return np.asarray(np.asarray(model).astype(wide) - np.asarray(base).astype(wide), np.float64)
 
 
 def _dropped(base, models, density, keys, rescale):
-    deltas = [_difference(m, base) for m in models]
+    deltas = [difference(m, base) for m in models]
     kept = [np.where(kept_mask(d.shape, q, key), d, 0) for d, q, key in zip(deltas, density, keys, strict=True)]
-    return [_rescaled(d, k, rescale, q) for d, k, q in zip(deltas, kept, density, strict=True)]
+    return [rescaled(d, k, rescale, q) for d, k, q in zip(deltas, kept, density, strict=True)]
 
 
-def _rescaled(delta, kept, rescale, density):
+def rescaled(delta, kept, rescale, density):
     if rescale is True and density > 0:
         return kept / density
     if rescale == "l1":
@@ -136,14 +136,14 @@ def _rescaled(delta, kept, rescale, density):
     return kept
 
 
-def _add_up(base, deltas, weight, normalize, lam):
+def add_up(base, deltas, weight, normalize, lam):
     divisor = sum(weight) if normalize and abs(sum(weight)) >= 1e-8 else 1.0
     base = np.asarray(base, np.float64)
     parts = [lam * w / divisor * d for w, d in zip(weight, deltas, strict=True)]
     return _decided(base + sum(parts), abs(base) + sum(abs(p) for p in parts))
 
 
-def _elect(base, deltas, weight, normalize, lam):
+def elect(base, deltas, weight, normalize, lam):
     base = np.asarray(base, np.float64)
     votes = [w * d for w, d in zip(weight, deltas, strict=True)]
     elected, strength = sum(votes), sum(abs(v) for v in votes)

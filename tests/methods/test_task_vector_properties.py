@@ -7,9 +7,10 @@ from merging import SHAPES, draw_family, float32, merge, merge_tensors
 
 import smelt
 
-METHODS = ["task_arithmetic", "ties", "dare_linear", "dare_ties"]
-DRAWING = {"dare_linear", "dare_ties"}
-SPARSE = {"ties", "dare_linear", "dare_ties"}
+TRIMMING = ["ties", "breadcrumbs", "breadcrumbs_ties"]
+DRAWING = ["dare_linear", "dare_ties", "della", "della_linear"]
+METHODS = ["task_arithmetic", *TRIMMING, *DRAWING]
+SPARSE = {*TRIMMING, *DRAWING}
 
 
 def settings_of(method, count, **more):
@@ -71,12 +72,13 @@ def test_it_moves_along_with_a_translation_of_all_models(method):
     rng = np.random.default_rng(4)
     base, *models, shift = (rng.integers(-50, 50, (20, 30)).astype(np.float32) for _ in range(5))
     settings = settings_of(method, 3, normalize=False) | ({"density": 0.5} if method in SPARSE else {})
+    settings |= {"rescale": False} if "della" in method else {}  # it divides by what is no power of two
     plain = merge(method, base, models, **settings)
     moved = merge(method, base + shift, [m + shift for m in models], **settings)
     assert np.array_equal(moved, plain + shift)  # everything is a multiple of 1/8: exact
 
 
-@pytest.mark.parametrize("method", ["task_arithmetic", "ties"])
+@pytest.mark.parametrize("method", ["task_arithmetic", *TRIMMING])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_the_order_of_the_models_matters_to_rounding_only(family, method, normalize):
     base, a, b, c = family

@@ -34,7 +34,7 @@ KEYS = (
     "Keys: name, merge_method, models, slices, modules, base_model, parameters, dtype, out_dtype, tokenizer,"
     " tokenizer_source, chat_template, seed."
 )
-TIES_SETTINGS = "Settings: weight, density, normalize, lambda, rescale."
+TIES_SETTINGS = "Settings: weight, density, normalize, lambda, rescale, scope, equalize."
 DTYPES = "llowed: float64, float32, float16, bfloat16, float8_e4m3fn, float8_e5m2"
 NAMES = "Allowed: auto, alpaca, chatml, llama3, mistral, exaone, or a Jinja text of at least 20 characters with a '{'"
 RANGE = "'layer_range' must be two whole numbers [first, end] with 0 <= first < end, not"

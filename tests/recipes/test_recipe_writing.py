@@ -55,7 +55,8 @@ def test_defaults_and_the_seed_are_spelled_out():
     text = "merge_method: ties\nbase_model: a\nmodels: [{model: b, parameters: {weight: 1}}]\n"
     assert write_recipe(read_text(text, "recipe.yml")) == (
         "merge_method: ties\nbase_model: a\nmodels:\n- model: b\n  parameters: {weight: 1.0}\n"
-        "parameters: {density: 1.0, normalize: true, lambda: 1.0, rescale: false}\nseed: 0\n"
+        "parameters: {density: 1.0, normalize: true, lambda: 1.0, rescale: false, scope: tensor, equalize: false}\n"
+        "seed: 0\n"
     )
 
 

@@ -24,14 +24,39 @@ models:
     parameters: {weight: -0.4, density: 0.81}
 """
 WITHOUT_DENSITY = TASK_VECTORS.replace(", density: 0.53", "").replace(", density: 0.81", "")
+WITHOUT_WEIGHT = "base_model: base\nmodels: [{model: x}, {model: y}]\n"
+SHARES = "models: [{model: x, parameters: {weight: 0.3}}, {model: y, parameters: {weight: 0.4}}]\n"
 SETTINGS = {
-    "linear": ["models: [{model: x, parameters: {weight: 0.3}}, {model: y, parameters: {weight: 0.4}}]"],
+    "linear": [SHARES],
     "passthrough": ["models: [{model: x}]\nparameters: {scale: 0.37}"],
     "slerp": ["base_model: x\nmodels: [{model: x}, {model: y}]\nparameters: {t: 0.3}"],
-    "task_arithmetic": [WITHOUT_DENSITY],
-    "ties": [TASK_VECTORS, TASK_VECTORS + "parameters: {rescale: l1, normalize: false, lambda: 0.9}"],
+    "nuslerp": [
+        f"base_model: base\n{SHARES}parameters: {{nuslerp_flatten: false, nuslerp_row_wise: true}}",
+        f"{SHARES}parameters: {{nuslerp_flatten: false}}",
+    ],
+    "multislerp": [f"base_model: base\n{SHARES}"],
+    "karcher": ["models: [{model: base}, {model: x}, {model: y}]"],
+    "geometric_median": ["models: [{model: base}, {model: x}, {model: y}]"],
+    "model_stock": [WITHOUT_WEIGHT, f"{WITHOUT_WEIGHT}parameters: {{filter_wise: true}}"],
+    "task_arithmetic": [WITHOUT_DENSITY, f"{WITHOUT_DENSITY}parameters: {{equalize: l2}}"],
+    "ties": [
+        TASK_VECTORS,
+        TASK_VECTORS + "parameters: {rescale: l1, normalize: false, lambda: 0.9}",
+        TASK_VECTORS + "parameters: {scope: row, equalize: l2}",
+        TASK_VECTORS + "parameters: {scope: model, rescale: l1}",
+    ],
+    "breadcrumbs": [f"{TASK_VECTORS}parameters: {{gamma: 0.03, scope: {scope}}}" for scope in ("row", "model")],
+    "breadcrumbs_ties": [TASK_VECTORS + "parameters: {gamma: 0.03}"],
     "dare_linear": [TASK_VECTORS, TASK_VECTORS + "parameters: {rescale: l1, normalize: true}"],
     "dare_ties": [TASK_VECTORS, TASK_VECTORS + "parameters: {rescale: l1}"],
+    "della": [TASK_VECTORS + "parameters: {rescale: l1}"],
+    "della_linear": [TASK_VECTORS],
+    "sce": [f"{WITHOUT_WEIGHT}parameters: {{select_topk: 0.3}}"],
+    "ram": [f"{WITHOUT_WEIGHT}parameters: {{epsilon: 0.05}}"],
+    "ramplus_tl": [f"{WITHOUT_WEIGHT}parameters: {{epsilon: 0.05, r: 0.4}}"],
+    "magmax": [WITHOUT_WEIGHT],
+    "nearswap": ["base_model: x\nmodels: [{model: x}, {model: y}]\nparameters: {t: 0.03}"],
+    "arcee_fusion": ["base_model: x\nmodels: [{model: x}, {model: y}]"],
 }
 RECIPES = [f"merge_method: {name}\n{text}\nseed: 7\n" for name, texts in SETTINGS.items() for text in texts]
 CHAIN = f"name: first\nmerge_method: dare_ties\n{TASK_VECTORS}\n---\n" + (

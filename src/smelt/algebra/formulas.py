@@ -1,44 +1,20 @@
 """The reading of an expression on symbols: as algebra over named models.
 
 Linear parts collapse to one coefficient per model (``2·Instruct − 1·Base``); everything else prints as it is written in
-the method, with shared parts and questions spelled out.
+the method, with shared parts named once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import count
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from smelt.algebra.expressions import Expr, Sort, walk
+from smelt.algebra.expressions import Expr, Sort, constant, rewrite, slot, walk
 from smelt.algebra.numbers import numbers_in, solve
+from smelt.algebra.printing import SIGNS, constant_value, print_number, print_parts
 from smelt.errors import SmeltError
 
-SIGNS: Mapping[str, str] = {
-    "add": " + ",
-    "subtract": " − ",
-    "multiply": "·",
-    "divide": " / ",
-    "less": " < ",
-    "less_equal": " ≤ ",
-    "greater": " > ",
-    "greater_equal": " ≥ ",
-    "equal": " = ",
-    "logical_and": " and ",
-    "logical_or": " or ",
-}
-WORDS: Mapping[str, str] = {
-    "absolute": "|{}|",
-    "square_root": "√({})",
-    "sum_models": "Σ({})",
-    "max_models": "max({})",
-    "floor": "⌊{}⌋",
-    "select": "the {1} largest",
-    "selected": "{0} is among {1}",
-    "nonzero": "{}",
-    "where": "({1} where {0}, else {2})",
-    "size": "elements",
-    "uniform": "random",
-}
+BINARY = ("add", "subtract", "multiply", "divide", "minimum", "maximum")
 
 Coefficients = dict[int, float]
 
@@ -56,12 +32,25 @@ def coefficients(root: Expr, slots: Sequence[float]) -> Coefficients | None:
         values = solve(numbers, slots, {}, {})
     except (LookupError, SmeltError):  # a question, or a size that only a tensor has
         return None
-    per_model = _linear(root, values)
-    return per_model[0] if per_model is not None and len(per_model) == 1 else None
+    found: dict[str, list[Coefficients]] = {}
+    for node in walk(root):
+        if node.sort is Sort.TENSOR:
+            linear = _linear(node, found, values)
+            if linear is None:
+                return None
+            found[node.key] = linear
+    per_model = found.get(root.key, [])
+    return per_model[0] if len(per_model) == 1 else None
 
 
 def describe(root: Expr, names: Sequence[str], slots: Sequence[float] | Sequence[str]) -> str:
-    """Return the formula of ``root``; parts that occur more than once are named once, at the end.
+    """Return the formula of ``root`` on one line; parts that occur more than once are named once, at the end."""
+    body, *parts = describe_parts(root, names, slots)
+    return f"{body}, with {'; '.join(parts)}" if parts else body
+
+
+def describe_parts(root: Expr, names: Sequence[str], slots: Sequence[float] | Sequence[str]) -> list[str]:
+    """Return the formula of ``root``, then a line ``u = …`` for each part that occurs more than once.
 
     Args:
         root: an output's expression.
@@ -71,68 +60,56 @@ def describe(root: Expr, names: Sequence[str], slots: Sequence[float] | Sequence
     values = [s for s in slots if not isinstance(s, str)]
     factors = coefficients(root, values) if len(values) == len(slots) else None
     if factors is not None:
-        return combination(factors, names)
-    printer = _Printer(root, names, slots)
-    body = printer.expand(root)
-    parts = [f"{letter} = {printer.expand(node)}" for node, letter in printer.letters]
-    return f"{body}, with {'; '.join(parts)}" if parts else body
+        return [combination(factors, names)]
+    return print_parts(_simplified(root, slots), names, slots)
 
 
 def combination(factors: Coefficients, names: Sequence[str]) -> str:
-    """Return ``2·Instruct − 1·Base`` for factors by input."""
-    text = ""
-    for index, factor in factors.items():
-        sign = "−" if factor < 0 else "+"
-        text += f" {sign} " if text else sign.replace("+", "")
-        text += names[index] if abs(factor) == 1 and len(factors) == 1 else f"{abs(factor):.6g}·{names[index]}"
-    return text or "0"
+    """Return ``2·Instruct − 1·Base`` for factors by input; what cancelled is left out, unless everything did."""
+    shown = {i: f for i, f in factors.items() if f} or factors
+    terms: list[str] = []
+    for index, factor in shown.items():
+        sign = ("−" if factor < 0 else "") if not terms else (" − " if factor < 0 else " + ")
+        alone = abs(factor) == 1 and len(shown) == 1
+        terms.append(sign + (names[index] if alone else f"{print_number(abs(factor))}·{names[index]}"))
+    return "".join(terms) or "0"
 
 
-def _linear(node: Expr, values: Mapping[str, object]) -> list[Coefficients] | None:
+def _linear(
+    node: Expr, found: Mapping[str, list[Coefficients]], values: Mapping[str, object]
+) -> list[Coefficients] | None:
     """Return the coefficients along the model axis (one entry without one), or ``None``."""
     if node.op == "input":
         return [{int(node.attributes[0] or 0): 1.0}]
+    below = [found.get(a.key, []) for a in node.args]
     if node.op == "stack":
-        parts = [_linear(a, values) for a in node.args]
-        return [p[0] for p in parts if p] if all(p is not None and len(p) == 1 for p in parts) else None
+        return [part[0] for part in below]
     if node.op == "sum_models":
-        below = _linear(node.args[0], values)
-        return None if below is None else [_added(below)]
-    if node.op in ("add", "subtract"):
-        return _add(node, values)
+        return [_added(below[0])]
+    if node.op in ("add", "subtract") and all(below):
+        sign = 1.0 if node.op == "add" else -1.0
+        left, right = below
+        length = max(len(left), len(right))
+        flipped = [{i: sign * c for i, c in part.items()} for part in right]
+        return [_added([a, b]) for a, b in zip(_spread(left, length), _spread(flipped, length), strict=True)]
     if node.op in ("multiply", "divide"):
-        return _scale(node, values)
+        return _scale(node, below, values)
     return None
 
 
-def _add(node: Expr, values: Mapping[str, object]) -> list[Coefficients] | None:
-    left, right = (_linear(a, values) for a in node.args)
-    if left is None or right is None:
-        return None
-    length = max(len(left), len(right))
-    sign = 1.0 if node.op == "add" else -1.0
-    flipped = [{i: sign * c for i, c in part.items()} for part in right]
-    return [_added([a, b]) for a, b in zip(_spread(left, length), _spread(flipped, length), strict=True)]
-
-
-def _scale(node: Expr, values: Mapping[str, object]) -> list[Coefficients] | None:
+def _scale(node: Expr, below: list[list[Coefficients]], values: Mapping[str, object]) -> list[Coefficients] | None:
     a, b = node.args
-    number, tensor = (b, a) if b.sort is Sort.NUMBER else (a, b)
-    if number.sort is not Sort.NUMBER or tensor.sort is not Sort.TENSOR or (node.op == "divide" and tensor is b):
-        return None
-    below = _linear(tensor, values)
-    if below is None:
+    number, parts = (b, below[0]) if b.sort is Sort.NUMBER else (a, below[1])
+    if number.sort is not Sort.NUMBER or not parts or (node.op == "divide" and number is a):
         return None
     value = values[number.key]
     factors = value.tolist() if hasattr(value, "tolist") else value
     scales = list(factors) if isinstance(factors, list) else [float(str(factors))]
     if node.op == "divide" and 0.0 in scales:
         return None
-    length = max(len(below), len(scales))
-    if node.op == "divide" and 0.0 in scales:
-        return None
+    length = max(len(parts), len(scales))
     powers = [1.0 / s if node.op == "divide" else s for s in _spread(scales, length)]
-    return [{i: c * s for i, c in part.items()} for part, s in zip(_spread(below, length), powers, strict=True)]
+    return [{i: c * s for i, c in part.items()} for part, s in zip(_spread(parts, length), powers, strict=True)]
 
 
 def _spread(parts: list[object] | list[Coefficients] | list[float], length: int) -> list:  # type: ignore[type-arg]
@@ -143,86 +120,68 @@ def _added(parts: Sequence[Coefficients]) -> Coefficients:
     total: Coefficients = {}
     for part in parts:
         for index, factor in part.items():
-            total[index] = total.get(index, 0.0) + factor
+            before = total.get(index, 0.0)
+            after = before + factor
+            # 0.3 − (0.1 + 0.2) has cancelled, whatever the last bit says.
+            total[index] = after if abs(after) > 1e-15 * (abs(before) + abs(factor)) else 0.0
     return total
 
 
-class _Printer:
-    """Writes nodes as text; nodes that are used more than once appear as letters."""
+def _simplified(root: Expr, slots: Sequence[float] | Sequence[str]) -> Expr:
+    """Return ``root`` for a reader: settings that are known in place, factors of 1 and guards that guard twice gone."""
 
-    def __init__(self, root: Expr, names: Sequence[str], slots: Sequence[float] | Sequence[str]) -> None:
-        nodes = walk(root)
-        uses: dict[str, int] = {}
-        for argument in (a for node in nodes for a in node.args):
-            uses[argument.key] = uses.get(argument.key, 0) + 1
-        shared = [n for n in nodes if uses.get(n.key, 0) > 1 and n.args and n.op not in ("stack", "floor")]
-        self.letters = list(zip(shared, _letters(names), strict=False))
-        self._letter_of = {node.key: letter for node, letter in self.letters}
-        self._names = names
-        self._slots = slots
-
-    def expand(self, node: Expr) -> str:
-        """Return the text of a node whose arguments may be letters."""
-        texts = [self._letter_of.get(a.key) or self.expand(a) for a in node.args]
-        if node.op == "input":
-            return self._names[int(node.attributes[0] or 0)]
+    def change(node: Expr) -> Expr:
         if node.op in ("slot", "slots"):
-            return self._setting(node)
-        if node.op == "constant":
-            return _number(node.attributes[0])
-        if node.op == "stack":
-            return "[" + ", ".join(texts) + "]"
-        if node.op in SIGNS:
-            return self._infix(node, texts)
+            first = int(node.attributes[0] or 0)
+            chosen = [s for s in slots[first : first + (node.models or 1)] if not isinstance(s, str)]
+            return constant(chosen[0]) if chosen and all(c == chosen[0] for c in chosen) else node
         if node.op == "pick":
-            return f"{texts[0]}[{int(node.attributes[0] or 0) + 1}]"
-        if node.op == "call":
-            name = str(node.attributes[0]).rpartition(":")[2]
-            which = "" if node.attributes[1] is None else f"[{node.attributes[1]}]"
-            return f"{name}{which}({', '.join(texts)})"
-        if node.op in WORDS:
-            return WORDS[node.op].format(*texts)
-        return f"{node.op}({', '.join(texts)})" if texts else node.op
+            return _picked(node, 8)
+        if node.op == "where":
+            condition, chosen_part, other = node.args
+            if condition.op == "constant":
+                return chosen_part if constant_value(condition) else other
+            args = (condition, _given(condition, True, chosen_part, 3), _given(condition, False, other, 3))
+            return replace(node, args=args)
+        if node.op == "nonzero" or (node.op == "floor" and node.args[0].op == "floor"):
+            return node.args[0]
+        return _folded(node) if node.op in BINARY or node.op in SIGNS else node
 
-    def _infix(self, node: Expr, texts: list[str]) -> str:
-        whole = self._shown(node)
-        if whole is not node:
-            return texts[0 if self._shown(node.args[0]) is whole else 1]
-        shown = [self._shown(a) for a in node.args]
-        inner = [
-            f"({text})" if a.op in SIGNS and a.key not in self._letter_of and _looser(a.op, node.op) else text
-            for a, text in zip(shown, texts, strict=True)
-        ]
-        return SIGNS[node.op].join(inner)
+    return rewrite(root, change)
 
-    def _shown(self, node: Expr) -> Expr:
-        """Return the node whose text stands for ``node``: another one where a factor of 1 is left out."""
-        if node.op == "multiply" and node.key not in self._letter_of:
-            for factor, rest in (node.args, node.args[::-1]):
-                if factor.sort is Sort.NUMBER and not factor.args and self.expand(factor) == "1":
-                    return self._shown(rest)
+
+def _picked(node: Expr, levels: int) -> Expr:
+    """Return one model of an operation as the operation on one model of its parts, some levels deep."""
+    (whole,), model = node.args, int(node.attributes[0] or 0)
+    if whole.op == "slots":
+        return slot(int(whole.attributes[0] or 0) + model)
+    if whole.op == "stack":
+        return whole.args[model]
+    if whole.models is None or whole.op not in BINARY or not levels:
+        return whole if whole.models is None else node
+    args = tuple(_picked(replace(node, args=(a,), sort=a.sort), levels - 1) for a in whole.args)
+    return replace(whole, args=args, models=None)
+
+
+def _given(condition: Expr, holds: bool, node: Expr, levels: int) -> Expr:
+    """Return ``node`` for the case that ``condition`` holds, or does not, looked through some levels deep."""
+    if node.op == "where" and node.args[0] == condition:
+        return node.args[1 if holds else 2]
+    if not levels or node.op not in BINARY:
         return node
-
-    def _setting(self, node: Expr) -> str:
-        first = int(node.attributes[0] or 0)
-        chosen = self._slots[first : first + (node.models or 1)]
-        texts = [c if isinstance(c, str) else _number(c) for c in chosen]
-        same = all(t == texts[0] for t in texts)
-        return texts[0] if same else "[" + ", ".join(texts) + "]"
+    return replace(node, args=tuple(_given(condition, holds, a, levels - 1) for a in node.args))
 
 
-def _looser(inside: str, outside: str) -> bool:
-    product = inside == outside == "multiply"
-    return not (product or (inside in ("multiply", "divide") and outside in ("add", "subtract", "less", "greater")))
-
-
-def _letters(taken: Sequence[str]) -> Iterator[str]:
-    for round_ in count():
-        for letter in "uvwxyzpqrsabcdefghijklmno":
-            name = letter + (str(round_) if round_ else "")
-            if name not in taken:
-                yield name
-
-
-def _number(value: object) -> str:
-    return f"{value:g}".replace("-", "−")
+def _folded(node: Expr) -> Expr:
+    """Return an operation on two known numbers as its result, and one that changes nothing as what it leaves alone."""
+    a, b = node.args
+    one, other = constant_value(a), constant_value(b)
+    if one is not None and other is not None:
+        return constant(float(solve([node], [], {}, {})[node.key]))
+    if node.op == "multiply" and 0.0 in (one, other):
+        return constant(0.0)
+    if (node.op == "multiply" and one == 1.0) or (node.op == "add" and one == 0.0):
+        return b
+    if (node.op in ("multiply", "divide") and other == 1.0) or (node.op in ("add", "subtract") and other == 0.0):
+        return a
+    return node

@@ -216,7 +216,7 @@ def selected(x: Expr, selection: Expr) -> Expr:
 
 
 def magnitude_at(selection: Expr) -> Expr:
-    """Return the smallest |x| that ``kth_largest`` selected, as a number; 0 when it was asked for nothing."""
+    """Return the smallest |x| that ``kth_largest`` selected, a number; 0 when that was nothing or the whole tensor."""
     return Expr("magnitude_at", (selection,), (), Sort.NUMBER, selection.models, None, selection.along)
 
 

@@ -6,31 +6,13 @@ As Python functions they build recipes from checkpoints: ``smelt.methods.ties(ba
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
-from smelt.methods import (
-    dropping,
-    same_task,
-    selective,
-    soups,
-    spherical,
-    stacking,
-    task_vectors,
-    trimming,
-    two_models,
-)
-
-__all__ = [
-    "dropping",
-    "same_task",
-    "selective",
-    "soups",
-    "spherical",
-    "stacking",
-    "task_vectors",
-    "trimming",
-    "two_models",
-]
+# A file in this folder is a family of methods; there is no list of them to keep.
+for _module in sorted(module.name for module in iter_modules(__path__)):
+    import_module(f"{__name__}.{_module}")
 
 
 def __getattr__(name: str) -> Callable[..., Any]:

@@ -31,16 +31,23 @@ def dare_linear(
 
     When to use it: where task vectors are small (supervised fine-tuning changes weights by about 0.002), so that most
     entries can go. The expectation is that of task arithmetic, and each entry gains noise of variance
-    (wᵢδᵢ)²·(1 − q)/q; large differences, as after continued pre-training, do not survive low densities.
+    (wᵢδᵢ)²·(1 − q)/q; large differences, as after continued pre-training, do not survive low densities, and a merge
+    that is merged again in this way gains the noise twice.
 
     Args:
         weight: coefficient of each task vector.
         density: probability q with which an entry is kept (the paper's 1 − p).
-        rescale: ``true`` divides by the density, as in the paper; ``l1`` matches the summed magnitude before and after
-            dropping, as mergekit does since version 0.1; ``false`` leaves the kept entries as they are.
+        rescale: true divides by the density, as in the paper; l1 matches the summed magnitude before and after
+            dropping, as mergekit does since version 0.1; false leaves the kept entries as they are.
         normalize: divide by Σ wᵢ.
         lambda: scale of the whole edit.
-        equalize: ``l2`` first scales the task vectors of each tensor to their mean length.
+        equalize: l2 first scales the task vectors of each tensor to their mean length.
+
+    Differences: the masks of mergekit move with the order of the models, the device and the list of tensors; here they
+    depend on seed, place of the model, name of the tensor and entry.
+
+    Reference: Yu et al., Language Models are Super Mario: Absorbing Abilities from Homologous Models as a Free Lunch,
+    ICML 2024.
     """
     return base + dropped(models - base, rng, density, 0.0, weight, False, rescale, normalize, lambda_, equalize)
 
@@ -65,20 +72,24 @@ def dare_ties(
 ) -> Expr:
     """Drop entries of each task vector at random, rescale, elect one sign per entry, add what agrees with it.
 
-    When to use it: like dare_linear, where the models pull in different directions.
+    When to use it: like dare_linear, for small differences, where the models pull in different directions. With
+    large differences, and in small models, keep the density near 1.
 
     Args:
         weight: vote and share of each task vector.
         density: probability q with which an entry is kept (the paper's 1 − p).
-        rescale: ``true`` divides by the density, as in the paper; ``l1`` matches the summed magnitude before and after
-            dropping, as mergekit does since version 0.1; ``false`` leaves the kept entries as they are.
+        rescale: true divides by the density, as in the paper; l1 matches the summed magnitude before and after
+            dropping, as mergekit does since version 0.1; false leaves the kept entries as they are.
         normalize: divide each entry by the summed weights of the models that agree. With few survivors per entry this
             enlarges the edit by up to 1/q.
         lambda: scale of the whole edit.
-        equalize: ``l2`` first scales the task vectors of each tensor to their mean length.
+        equalize: l2 first scales the task vectors of each tensor to their mean length.
 
     Differences: the paper runs the whole of TIES, trimming included, after dropping; here, as in mergekit, only the
     election follows. A NaN agrees with no sign.
+
+    Reference: Yu et al., Language Models are Super Mario: Absorbing Abilities from Homologous Models as a Free Lunch,
+    ICML 2024.
     """
     return base + dropped(models - base, rng, density, 0.0, weight, True, rescale, normalize, lambda_, equalize)
 
@@ -102,21 +113,25 @@ def della(
     Within each row, the entry of rank r (0 the smallest) of n is kept with probability
     (q − ε) + 2ε·r/(n − 1); a row of one entry with probability q. At density 1 everything is kept, at 0 nothing.
 
-    When to use it: like dare_ties; it keeps more of a task vector at the same density where differences are
-    heavy-tailed, and little more where they are flat.
+    When to use it: like dare_ties; at the same density it keeps more of a task vector where differences are
+    heavy-tailed, and little more where they are flat. Election and dropping pay against plain task arithmetic with
+    heavy tails, and cost with flat differences (short runs of Adam).
 
     Args:
         weight: vote and share of each task vector.
         density: mean probability q with which an entry is kept.
         epsilon: half the range of probabilities; q − ε and q + ε must lie strictly between 0 and 1.
-        rescale: ``true`` divides each kept entry by its own probability, as in the paper; ``l1`` matches the summed
-            magnitude before and after dropping, as mergekit does since version 0.1; ``false`` does nothing.
+        rescale: true divides each kept entry by its own probability, as in the paper; l1 matches the summed
+            magnitude before and after dropping, as mergekit does since version 0.1; false does nothing.
         normalize: divide each entry by the summed weights of the models that agree, else add up.
         lambda: scale of the whole edit.
-        equalize: ``l2`` first scales the task vectors of each tensor to their mean length.
+        equalize: l2 first scales the task vectors of each tensor to their mean length.
 
     Differences: rows run along the last dimension, vectors are one row; mergekit ranks along dimension 1 of larger
     tensors, and fails for rows of one entry. The paper's window is 2ε.
+
+    Reference: Deep, Bhardwaj and Poria, DELLA-Merging: Reducing Interference in Model Merging through Magnitude-Based
+    Sampling, 2024.
     """
     return base + dropped(models - base, rng, density, epsilon, weight, True, rescale, normalize, lambda_, equalize)
 
@@ -146,16 +161,23 @@ def della_linear(
     (q − ε) + 2ε·r/(n − 1); a row of one entry with probability q. At density 1 everything is kept, at 0 nothing.
 
     When to use it: like dare_linear, whose expectation it shares, with less noise where differences are heavy-tailed.
+    With flat differences it gains nothing over dare_linear, and takes longer.
 
     Args:
         weight: coefficient of each task vector.
         density: mean probability q with which an entry is kept.
         epsilon: half the range of probabilities; q − ε and q + ε must lie strictly between 0 and 1.
-        rescale: ``true`` divides each kept entry by its own probability, as in the paper; ``l1`` matches the summed
-            magnitude before and after dropping, as mergekit does since version 0.1; ``false`` does nothing.
+        rescale: true divides each kept entry by its own probability, as in the paper; l1 matches the summed
+            magnitude before and after dropping, as mergekit does since version 0.1; false does nothing.
         normalize: divide by Σ wᵢ.
         lambda: scale of the whole edit.
-        equalize: ``l2`` first scales the task vectors of each tensor to their mean length.
+        equalize: l2 first scales the task vectors of each tensor to their mean length.
+
+    Differences: rows run along the last dimension, vectors are one row; mergekit ranks along dimension 1 of larger
+    tensors, and fails for rows of one entry. The paper elects signs and has no form without; its window is 2ε.
+
+    Reference: Deep, Bhardwaj and Poria, DELLA-Merging: Reducing Interference in Model Merging through Magnitude-Based
+    Sampling, 2024.
     """
     return base + dropped(models - base, rng, density, epsilon, weight, False, rescale, normalize, lambda_, equalize)
 

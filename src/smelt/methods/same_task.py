@@ -23,8 +23,9 @@ def model_stock(base: Expr, models: Expr, *, filter_wise: bool = False) -> Expr:
     t = N·cos θ / (1 + (N − 1)·cos θ), with cos θ the mean cosine between the task vectors of a tensor (eq. 6 of the
     paper), and t in [0, 1]. Models that agree (cos θ = 1) give their mean, models at right angles the base.
 
-    When to use it: for two or more fine-tunes on the *same* task that differ in seed or settings. Task vectors of
-    different tasks are nearly at right angles, so that little more than the base comes out.
+    When to use it: for two or more fine-tunes on the same task that differ in seed or settings. Task vectors of
+    different tasks are often nearly at right angles: little more than the base comes out. On public fine-tunes of
+    language models, which differ in task, it brought no reliable gain (arXiv:2511.21437).
 
     Args:
         filter_wise: one t per row (along the last dimension) and not one per tensor.
@@ -32,6 +33,8 @@ def model_stock(base: Expr, models: Expr, *, filter_wise: bool = False) -> Expr:
     Differences: the paper assumes one angle for all pairs; here, as in mergekit, it is their mean cosine. mergekit
     extrapolates where the mean cosine is negative, and returns the base where task vectors are short (norms whose
     product is below 1e-6); here t is clamped, and only a task vector of length 0 counts as at right angles.
+
+    Reference: Jang, Yun and Han, Model Stock: All we need is just a few fine-tuned models, ECCV 2024.
     """
     deltas = models - base
     (share,) = stock_share(gram(deltas, "row" if filter_wise else "tensor"))

@@ -39,7 +39,8 @@ def sce(base: Expr, models: Expr, *, select_topk: Share | None = 1.0) -> Expr:
     model is weighted, tensor by tensor, by the sum of squares of what it keeps; per entry only the models with the sign
     of the unweighted sum count, and the result is their weighted mean.
 
-    When to use it: for chat models distilled from several sources onto one base; the paper's setting is 0.1.
+    When to use it: for chat models distilled from several sources onto one base; the paper's setting is 0.1. Where
+    differences are flat the entries that vary little are most of the edit: keep the share near 1.
 
     Args:
         select_topk: share of the varying entries that is kept; 1 keeps everything.
@@ -47,6 +48,8 @@ def sce(base: Expr, models: Expr, *, select_topk: Share | None = 1.0) -> Expr:
     Differences: the paper's code uses the selection for the weights only; here, as in mergekit, for the merge too.
     Where nothing varies (one model, or equal ones) everything is kept, while mergekit writes a tensor of a wrong shape.
     mergekit's weights are equal for differences below 1e-3; here they are what the paper says at any size.
+
+    Reference: Wan et al., FuseChat: Knowledge Fusion of Chat Models, 2024.
     """
     kept = models - base
     if select_topk is not None:
@@ -62,25 +65,32 @@ def sce(base: Expr, models: Expr, *, select_topk: Share | None = 1.0) -> Expr:
 def most_varying(deltas: Expr, share: Expr | float) -> Expr:
     """Return the mask of the ``share`` of varying entries with the largest population variance over the models."""
     count = float(len(deltas))
-    mean = sum_models(deltas) / count
-    spread = deltas - mean
-    variance = sum_models(spread * spread) / count
-    varying = total(where(variance > 0, 1.0 + 0.0 * variance, 0.0))
+    spread = deltas - sum_models(deltas) / count
+    varies = max_models(deltas) > -max_models(-deltas)  # the mean of equal numbers can be rounded away from them
+    variance = where(varies, sum_models(spread * spread) / count, 0.0)
+    varying = total(where(varies, 1.0, 0.0))
     wanted = where(varying > 0, floor(share * varying), size())
     return selected(variance, kth_largest(variance, wanted))
 
 
-@method("ram", title="RAM", paper="arXiv:2601.13572", holds=("fixed point", "model order", "listed base"))
+@method(
+    "ram",
+    title="RAM",
+    paper="arXiv:2601.13572",
+    holds=("fixed point", "model order", "translation", "listed base"),
+)
 def ram(base: Expr, models: Expr, *, epsilon: Positive = 1e-5) -> Expr:
     """Keep in full what only one model changed, and average what several changed.
 
     An entry of a task vector is active where |δᵢ| > epsilon; W = θ₀ + Σ active δᵢ / (number of active models).
 
     When to use it: for models from reinforcement learning, whose task vectors are sparse and lie in different places.
-    Of dense fine-tunes it is the mean.
+    Of dense fine-tunes it is the mean, unless epsilon is raised to where most entries count as unchanged.
 
     Args:
         epsilon: the change above which an entry counts as changed. In bfloat16 1e-5 is below one step of most weights.
+
+    Reference: Yuan et al., Behavior Knowledge Merge in Reinforced Agentic Models, 2026.
     """
     active, count = active_entries(models - base, epsilon)
     return base + ratio(sum_models(active), count)
@@ -90,7 +100,7 @@ def ram(base: Expr, models: Expr, *, epsilon: Positive = 1e-5) -> Expr:
     "ramplus_tl",
     title="RAM+ (tensor-local)",
     paper="arXiv:2601.13572",
-    holds=("fixed point", "model order", "listed base"),
+    holds=("fixed point", "model order", "translation", "listed base"),
 )
 def ramplus_tl(base: Expr, models: Expr, *, epsilon: Positive = 1e-5, r: float = 0.1, alpha: Fraction = 0.2) -> Expr:
     """Like ram, with what only one model changed enlarged the more of its changes it shares with others.
@@ -99,6 +109,7 @@ def ramplus_tl(base: Expr, models: Expr, *, epsilon: Positive = 1e-5, r: float =
     shared and unique active entries in the tensor.
 
     When to use it: where ram leaves the skills of a model too weak because most of its changes are averaged away.
+    The enlargement is at most 1 + r·alpha, 2 % with the defaults: expect little of it on dense fine-tunes.
 
     Args:
         epsilon: the change above which an entry counts as changed.
@@ -106,6 +117,8 @@ def ramplus_tl(base: Expr, models: Expr, *, epsilon: Positive = 1e-5, r: float =
         alpha: the most that shared/unique counts.
 
     Differences: the paper counts over the whole model; here, as in mergekit, per tensor.
+
+    Reference: Yuan et al., Behavior Knowledge Merge in Reinforced Agentic Models, 2026.
     """
     deltas = models - base
     active, count = active_entries(deltas, epsilon)
@@ -127,17 +140,22 @@ def active_entries(deltas: Expr, epsilon: Expr | float) -> tuple[Expr, Expr]:
     "magmax",
     title="MagMax",
     paper="arXiv:2407.06322",
-    holds=("fixed point", "scale", "translation", "listed base"),
+    holds=("fixed point", "model order", "scale", "translation", "listed base"),
 )
 def magmax(base: Expr, models: Expr, *, lambda_: float = 1.0) -> Expr:
     """Add, entry by entry, the task vector of largest magnitude: W = θ₀ + λ·δ with |δ| = max |δᵢ|.
 
-    When to use it: for models that were fine-tuned one after another on a sequence of tasks.
+    When to use it: for models that were fine-tuned one after another on a sequence of tasks. It keeps one model's
+    entry and throws the others' away, also where they agree; then a sum or a mean uses more of them.
 
     Args:
         lambda: scale of the whole edit; the paper's default is 0.5.
 
     Of a positive and a negative entry of equal magnitude the positive one is taken.
+
+    Differences: none from mergekit, which lacks it.
+
+    Reference: Marczak et al., MagMax: Leveraging Model Merging for Seamless Continual Learning, ECCV 2024.
     """
     deltas = models - base
     highest, lowest = max_models(deltas), -max_models(-deltas)

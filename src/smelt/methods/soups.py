@@ -7,11 +7,20 @@ from smelt.algebra.expressions import Expr
 from smelt.algebra.vocabulary import nonzero, sum_models
 
 
-@method("linear", title="Linear (model soup)", paper="arXiv:2203.05482")
+@method(
+    "linear",
+    title="Linear (model soup)",
+    paper="arXiv:2203.05482",
+    holds=("fixed point", "model order", "scale", "translation", "rotation"),
+)
 def linear(models: Expr, *, weight: PerModel[float], normalize: bool = True) -> Expr:
     """Average the models, each with its weight: W = Σ wᵢ·θᵢ / Σ wᵢ.
 
     The uniform soup of Wortsman et al. (2022) is equal weights. A listed base model is an ordinary input.
+
+    When to use it: to average runs of one task with other seeds, data orders or settings: one bad run hurts the mean,
+    so measure each of them first. Of models for different tasks it dilutes what each one learned; task_arithmetic has a
+    weight for that. Models that do not come from one base, or strayed far from it, cannot be averaged at all.
 
     Args:
         weight: share of each model; may be negative.
@@ -19,6 +28,9 @@ def linear(models: Expr, *, weight: PerModel[float], normalize: bool = True) -> 
 
     Differences: with ``normalize`` and weights that sum to 0 mergekit writes infinities; here it is an error. The
     division is done on the weights, in float64, and not on the sum.
+
+    Reference: Wortsman et al., Model soups: averaging weights of multiple fine-tuned models improves accuracy without
+    increasing inference time, ICML 2022.
     """
     if normalize:
         mass = nonzero(sum_models(weight), "the weights sum to 0 and cannot be normalized; set normalize: false")

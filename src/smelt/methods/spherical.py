@@ -28,6 +28,11 @@ from smelt.algebra.vocabulary import (
 
 # Closer to parallel than this, slerp is a straight line to within float32.
 PARALLEL = 0.9995
+# Dot products in float64 cannot tell smaller angles from 0, or from 180°.
+SMALL_ANGLE = 1e-6
+ALMOST_ONE = 1.0 - SMALL_ANGLE * SMALL_ANGLE / 2
+# A tensor shorter than this share of the longest counts as zero: to bring it to their length overflows float32.
+NO_LENGTH = 1e-30
 
 Matrix = Sequence[Sequence[float]]
 
@@ -50,6 +55,8 @@ def slerp(a: Expr, b: Expr, *, t: float) -> Expr:
 
     Args:
         t: 0 gives the base model, 1 the other; outside [0, 1] it extrapolates.
+
+    Differences: of a zero tensor and another mergekit interpolates unit vectors; here the tensors.
     """
     return great_circle(a, b, t, "tensor", PARALLEL)
 
@@ -59,7 +66,7 @@ def slerp(a: Expr, b: Expr, *, t: float) -> Expr:
     title="NuSLERP",
     paper="Shoemake, Animating rotation with quaternion curves, SIGGRAPH 1985",
     models=(2, 2),
-    holds=("fixed point", "scale"),
+    holds=("fixed point", "model order", "scale", "listed base"),
 )
 def nuslerp(
     models: Expr,
@@ -71,33 +78,36 @@ def nuslerp(
 ) -> Expr:
     """Interpolate two models along the great circle by their weights; with a base, their differences from it.
 
-    t = w₂ / (w₁ + w₂), and ½ where |w₁ + w₂| < 1e-6. Only exactly parallel, opposite or zero vectors are interpolated
-    along the straight line. With a base model W = base + slerp(δ₁, δ₂; t), where the angles are large.
+    t = w₂ / (w₁ + w₂), and ½ where |w₁ + w₂| < 1e-6. Only vectors that are parallel or opposite to within 1e-6, and
+    zero ones, are interpolated along the straight line. With a base model W = base + slerp(δ₁, δ₂; t), where the
+    angles are large.
 
     When to use it: to blend two fine-tunes of one base; name the base, so that it is their edits that are turned.
+    Edits of different tasks make large angles, and come out longer than in the mean. Without a base it is slerp under
+    other names of its settings.
 
     Args:
         weight: share of each of the two models.
         nuslerp_flatten: whole tensors as vectors; otherwise each row or each column is a vector of its own.
-        nuslerp_row_wise: with ``nuslerp_flatten: false``, rows (along the last dimension) instead of columns.
+        nuslerp_row_wise: with nuslerp_flatten: false, rows (along the last dimension) instead of columns.
 
-    Differences: mergekit's code takes rows and columns the other way round than its documentation, which is followed
-    here. A base listed among the models is an error there; here it does not count as one of the two.
+    Differences: rows and columns are those of mergekit's documentation; its code takes them the other way round. A base
+    listed among the models is an error there; here it does not count as one of the two.
     """
     mass = sum_models(weight)
     share = where(absolute(mass) < 1e-6, 0.5, weight[1] / where(absolute(mass) < 1e-6, 1.0, mass))
     scope: Scope = "tensor" if nuslerp_flatten else "row" if nuslerp_row_wise else "column"
     if base is None:
-        return great_circle(models[0], models[1], share, scope, 1.0)
+        return great_circle(models[0], models[1], share, scope, ALMOST_ONE)
     deltas = models - base
-    return base + great_circle(deltas[0], deltas[1], share, scope, 1.0)
+    return base + great_circle(deltas[0], deltas[1], share, scope, ALMOST_ONE)
 
 
 @method(
     "multislerp",
     title="Multi-SLERP",
     paper="goddard, Multi-SLERP, 2025 (model card)",
-    holds=("fixed point", "model order", "scale", "rotation"),
+    holds=("fixed point", "model order", "scale", "rotation", "listed base"),
 )
 def multislerp(
     models: Expr,
@@ -113,12 +123,14 @@ def multislerp(
     same weights in both places that step is exactly zero, so this is all of it. Zero tensors have no direction but
     count in the length. Where the directions cancel (‖m‖ < eps) it is the weighted mean.
 
-    When to use it: to blend three or more models by direction. Two models at equal weights give slerp's direction.
+    When to use it: to blend three or more fine-tunes by direction; name the base, so that it is their edits that
+    count. Without one, fine-tunes are so nearly parallel that the result is their mean. Two models at equal weights
+    give slerp's direction.
 
     Args:
         weight: share of each model.
         normalize_weights: divide the weights by their sum.
-        eps: length of m below which the directions count as cancelling.
+        eps: length of m below which the directions count as cancelling; 1e-6 of the largest weight at least.
 
     Differences: where the directions of three and more models cancel mergekit stops with an error.
     """
@@ -143,13 +155,16 @@ def karcher(models: Expr, *, max_iter: int = 10, tol: Positive = 1e-5) -> Expr:
     model i, until ‖T‖ < tol or after max_iter steps. Zero tensors have no direction but count in the mean length; where
     the directions cancel it is the plain mean. The steps are taken on the matrix of dot products.
 
-    When to use it: like multislerp, for models that lie far apart; with fine-tunes of one base both are the mean.
+    When to use it: for models that lie far apart, where a mean in a straight line shrinks. Fine-tunes of one base lie
+    so close together that it is their mean; linear gives that at half the reading, and takes weights.
 
     Args:
         max_iter: the most steps.
         tol: length of a step, in radians, at which it stops.
 
     Differences: a base model that is not listed takes no part; mergekit averages it in.
+
+    Reference: Wang, Ye and Yin, Functionality-Oriented LLM Merging on the Fisher–Rao Manifold, 2026.
     """
     return sum_models(karcher_coefficients(gram(models), max_iter, tol) * models)
 
@@ -168,7 +183,8 @@ def geometric_median(
     Weiszfeld's iteration from the weighted mean: every model counts by its weight over its distance. The steps are
     taken on the matrix of dot products.
 
-    When to use it: to average many checkpoints of which some may be bad. Of two models it is the heavier one.
+    When to use it: to average many checkpoints of one task of which some may be bad. It joins no skills: it
+    goes to where most models lie close together. Of two models it is the heavier one.
 
     Args:
         weight: share of each model.
@@ -182,7 +198,7 @@ def great_circle(a: Expr, b: Expr, t: Expr | float, scope: Scope, limit: float) 
     """Return a point on the great circle from ``a`` to ``b``; on the straight line where |cos Ω| exceeds ``limit``."""
     length = square_root(dot(a, a, scope)) * square_root(dot(b, b, scope))
     cosine = where(length > 0, dot(a, b, scope) / where(length > 0, length, 1.0), 1.0)
-    bent = (absolute(cosine) <= limit) & (absolute(cosine) < 1.0)
+    bent = absolute(cosine) <= limit
     angle = arccos(where(bent, cosine, 0.0))
     whole = sine(angle)
     from_a = where(bent, sine((1.0 - t) * angle) / whole, 1.0 - t)
@@ -194,9 +210,9 @@ def great_circle(a: Expr, b: Expr, t: Expr | float, scope: Scope, limit: float) 
 def mean_direction(products: Matrix, weight: Sequence[float], eps: float) -> list[float]:
     """Return the coefficients of (Σ wᵢ‖xᵢ‖)·m/‖m‖, m = Σ wᵢ·xᵢ/‖xᵢ‖."""
     lengths = [sqrt(products[i][i]) for i in range(len(weight))]
-    shares = [w / n if n > 0 else 0.0 for w, n in zip(weight, lengths, strict=True)]
+    shares = [w / n if n > NO_LENGTH * max(lengths) else 0.0 for w, n in zip(weight, lengths, strict=True)]
     length = sqrt(max(quadratic(products, shares), 0.0))
-    if not length >= eps:
+    if not length >= max(eps, SMALL_ANGLE * max(abs(w) for w in weight)):
         return list(weight)
     scale = dot_of(weight, lengths) / length
     return [scale * share for share in shares]
@@ -207,7 +223,7 @@ def karcher_coefficients(products: Matrix, max_iter: float, tol: float) -> list[
     """Return the coefficients of the Karcher mean."""
     count = len(products)
     lengths = [sqrt(products[i][i]) for i in range(count)]
-    there = [i for i in range(count) if lengths[i] > 0]
+    there = [i for i in range(count) if lengths[i] > NO_LENGTH * max(lengths)]
     if not there:
         return [1.0 / count] * count
     cosines = [[products[i][j] / lengths[i] / lengths[j] for j in there] for i in there]
@@ -234,7 +250,7 @@ def karcher_step(cosines: Matrix, direction: Sequence[float]) -> list[float]:
     for cosine in inner:
         angle = float(acos(cosine))
         sine_of = float(sin(angle))
-        pulls.append((angle / sine_of if sine_of > 1e-12 else 1.0) / len(inner))
+        pulls.append((angle / sine_of if sine_of > SMALL_ANGLE else 1.0) / len(inner))
     along = dot_of(pulls, inner)
     return [pull - along * u for pull, u in zip(pulls, direction, strict=True)]
 
@@ -263,7 +279,7 @@ def median_coefficients(products: Matrix, weight: Sequence[float], max_iter: flo
 def unit(products: Matrix, coefficients: Sequence[float]) -> list[float] | None:
     """Return the coefficients scaled to a vector of length 1, ``None`` for one of no length."""
     length = sqrt(max(quadratic(products, coefficients), 0.0))
-    return [c / length for c in coefficients] if length > 1e-8 else None
+    return [c / length for c in coefficients] if length > SMALL_ANGLE else None
 
 
 def quadratic(products: Matrix, coefficients: Sequence[float]) -> float:

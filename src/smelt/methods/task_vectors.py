@@ -17,6 +17,8 @@ from smelt.algebra.vocabulary import absolute, norm, ratio, same_sign, sum_model
 Rescale = Literal[True, False, "l1"]
 Restore = Literal[False, "l1"]
 Equalize = Literal[False, "l2"]
+# What is smaller than this share of the whole counts as zero: to enlarge it to the whole overflows float32.
+NOTHING = 1e-30
 
 
 @method(
@@ -44,7 +46,11 @@ def task_arithmetic(
         weight: coefficient of each task vector; may be negative.
         normalize: divide by Σ wᵢ (by 1 where |Σ wᵢ| < 1e-8). With one model this cancels the weight, its sign included.
         lambda: scale of the whole edit.
-        equalize: ``l2`` first scales the task vectors of each tensor to their mean length, so that none dominates.
+        equalize: l2 first scales the task vectors of each tensor to their mean length, so that none dominates.
+
+    Differences: none; the paper has one scale for all, lambda, and the weights are mergekit's.
+
+    Reference: Ilharco et al., Editing Models with Task Arithmetic, ICLR 2023.
     """
     deltas = equalized(models - base, equalize)
     return base + combined(deltas, weight, False, normalize, lambda_)
@@ -56,7 +62,8 @@ def equalized(deltas: Expr, equalize: bool | str) -> Expr:
         return deltas
     lengths = norm(deltas)
     mean = sum_models(lengths) / float(len(deltas))
-    return where(lengths > 0, mean / where(lengths > 0, lengths, 1.0), 1.0) * deltas
+    there = lengths > NOTHING * mean
+    return where(there, mean / where(there, lengths, 1.0), 1.0) * deltas
 
 
 def combined(
@@ -81,4 +88,7 @@ def combined(
 
 def restored(deltas: Expr, kept: Expr, rescale: bool | str) -> Expr | float:
     """Return the factor per model that gives what is kept the summed magnitude of the whole, for ``l1``; else 1."""
-    return ratio(total(absolute(deltas)), total(absolute(kept))) if rescale == "l1" else 1.0
+    if rescale != "l1":
+        return 1.0
+    whole, left = total(absolute(deltas)), total(absolute(kept))
+    return ratio(whole, where(left > NOTHING * whole, left, 0.0))

@@ -24,15 +24,23 @@ from smelt.algebra.vocabulary import (
 Step = Annotated[float, Bounds(0.0)]
 
 
-@method("nearswap", title="NearSwap", paper="alchemonaut, NearSwap, 2024 (model card)", holds=("fixed point",))
+@method(
+    "nearswap",
+    title="NearSwap",
+    paper="alchemonaut, NearSwap, 2024 (model card)",
+    holds=("fixed point", "translation"),
+)
 def nearswap(a: Expr, b: Expr, *, t: Step) -> Expr:
     """Move every entry of the base towards the other model by t at most: W = a + clip(b − a, −t, t).
 
     When to use it: to take from another model only what is nearly equal anyway. Its author used t = 1e-4 with weights
-    of 16 bits; above 2.5e-3 the result degraded.
+    of 16 bits; above 2.5e-3 the result degraded. It does not join skills: entries that differ by more than t, which
+    are those that make the skill, move by t and no further.
 
     Args:
         t: the largest step of an entry; 0 gives the base.
+
+    Differences: none in meaning; mergekit floors |b − a| at 1e-6.
     """
     step = b - a
     return where(absolute(step) <= t, b, a + sign(step) * t)
@@ -47,13 +55,16 @@ def arcee_fusion(a: Expr, b: Expr) -> Expr:
     The importance of an entry is |b − a| times the Kullback–Leibler divergence of its row, softmax(b) from softmax(a)
     (each + 1e-8); entries from median + 1.5 × interquartile range on are taken. A vector is one row.
 
-    When to use it: to carry the strongest edits of one fine-tune over, with no setting to tune.
+    When to use it: to carry the strongest edits of one fine-tune over, with no setting to tune. What lies below
+    the threshold stays the base's; where differences are flat that is nearly everything.
 
-    Differences: mergekit takes the quantiles from a random sample above a million entries, and writes float32; here
-    they are those of all entries, and the dtype is the output's.
+    Differences: the quantiles are those of all entries, and the dtype is the output's; mergekit takes a random sample
+    of tensors above a million entries, and writes float32.
     """
     after, before = softmax(b) + 1e-8, softmax(a) + 1e-8
-    divergence = maximum(total(after * logarithm(after / before), "row"), 0.0)
+    # The two softmaxes of a row have one sum, so the last two terms add up to nothing; entry by entry they take away
+    # the part that cancels, which in float32 would drown the rest.
+    divergence = maximum(total(after * logarithm(after / before) - after + before, "row"), 0.0)
     importance = absolute(b - a) * divergence
     low, middle, high = (quantile(importance, q) for q in (0.25, 0.5, 0.75))
     return where(importance >= middle + 1.5 * (high - low), b, a)
@@ -69,6 +80,6 @@ def quantile(x: Expr, share: float) -> Expr:
     """Return a quantile of x ≥ 0, interpolated linearly between the two entries next to it."""
     place = share * (size() - 1.0)
     below = floor(place)
-    at_low = magnitude_at(kth_largest(x, size() - below))
+    at_low = where(below > 0, magnitude_at(kth_largest(x, size() - below)), -largest(-x))
     at_high = magnitude_at(kth_largest(x, maximum(size() - below - 1.0, 1.0)))
     return at_low + (place - below) * (at_high - at_low)

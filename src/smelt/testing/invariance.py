@@ -1,0 +1,84 @@
+"""Checks that every method must pass: the bytes do not depend on how the work is done, and what comes out is finite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from smelt.algebra.declare import Method
+from smelt.running.runner import Pace
+from smelt.testing.families import LARGE, draw_all_dtypes, draw_family, draw_hostile
+from smelt.testing.variants import Arrays, Variant, variants_of
+
+
+def shuffle(count: int) -> Sequence[int]:
+    """Return the numbers below ``count`` in an order without order, always the same."""
+    return [int(number) for number in np.random.default_rng(6).permutation(count)]
+
+
+# Ways to do the same work; the first says what the bytes are. A compiled engine is one more of them, and so held to
+# the interpreter's bytes.
+WAYS: Mapping[str, Pace] = {
+    "in order": Pace(1),
+    "2 threads, small tiles and reads, shuffled": Pace(2, span=768, tile=512, order=shuffle),
+    "4 threads, tiles that divide nothing, shuffled": Pace(4, span=2**16 + 256, tile=256 * 77, window=1, order=shuffle),
+}
+
+
+def check_bytes(method: Method | str, settings: Mapping[str, Any] | None = None) -> None:
+    """Check that threads, order, tiles and reads change no byte, and that shape and dtype are the first tensor's.
+
+    Tensors of all ranks and dtypes, empty ones, rows of one entry, and tensors of several blocks are tried.
+
+    Args:
+        method: the method or its name.
+        settings: values that all variants share.
+
+    Raises:
+        AssertionError: with the variant, the way of working and the tensor.
+    """
+    tried: list[tuple[str, Any]] = []
+    for place, variant in enumerate(variants_of(method, settings)):
+        _check_ways(variant, *draw_all_dtypes(variant.count), list(WAYS))
+        # Tensors of several blocks take long: all at the defaults and away from them, one for each further choice.
+        choices = [(n, v) for n, v in variant.settings.items() if isinstance(v, bool | int | str)]
+        large = LARGE if place < 2 else {"rows": LARGE["rows"]}
+        if place < 2 or any(choice not in tried for choice in choices):
+            _check_ways(variant, *draw_family(variant.count, large, np.float32), list(WAYS)[::2])
+        tried += choices
+
+
+def _check_ways(variant: Variant, base: Arrays, models: Sequence[Arrays], ways: Sequence[str]) -> None:
+    first, owner = (base, "base") if variant.has_base else (models[0], "first model")
+    in_order: dict[str, bytes] = {}
+    for way in ways:
+        merged = variant.merge(base if variant.has_base else None, models, WAYS[way])
+        for name, expected in first.items():
+            found = merged[name]
+            if (found.shape, found.dtype) != (expected.shape, expected.dtype):
+                words = f"is {found.dtype}{list(found.shape)}, not {expected.dtype}{list(expected.shape)}"
+                raise AssertionError(f"{variant}: '{name}' {words} as that of the {owner}")
+            if in_order.setdefault(name, found.tobytes()) != found.tobytes():
+                raise AssertionError(f"{variant}: '{name}' has other bytes worked with {way} than {ways[0]}")
+
+
+def check_hostile_input(method: Method | str, settings: Mapping[str, Any] | None = None) -> None:
+    """Check that finite input gives finite output: zeros, constants, equal and opposite models, huge and tiny numbers.
+
+    Args:
+        method: the method or its name.
+        settings: values that all variants share.
+
+    Raises:
+        AssertionError: with the variant, the kind of input and the tensor.
+    """
+    for variant in variants_of(method, settings):
+        for kind, models in draw_hostile(variant.count + variant.has_base).items():
+            base, listed = (models[0], models[1:]) if variant.has_base else (None, models)
+            for name, array in variant.merge(base, listed).items():
+                wrong = ~np.isfinite(array)
+                if wrong.any():
+                    value = float(array[wrong].flat[0])
+                    raise AssertionError(f"{variant}: for models that are {kind}, '{name}' holds {value}")
