@@ -28,6 +28,9 @@ class SlowerWarning(UserWarning):
     """Compiled kernels cannot be used; the result is the same, later."""
 
 
+# Below this a merge takes the interpreter less time than a new process needs to get kernels ready.
+ENGINE_PARAMETERS = 20_000_000
+
 Progress = Callable[[int, int], None]  # bytes read so far, and in all
 
 
@@ -39,7 +42,8 @@ class Pace:
         threads: workers; all cores by default.
         span, tile: elements per read and per tile.
         window: tensors that are open at a time.
-        engine: whether compiled kernels compute what they can, or the interpreter everything.
+        engine: whether compiled kernels compute what they can, or the interpreter everything; by default kernels where
+            the merge is large enough for compiling them to pay.
         order: the order in which tensors, and the blocks of each, are taken, given their number.
     """
 
@@ -47,7 +51,7 @@ class Pace:
     span: int | None = None
     tile: int | None = None
     window: int = 4
-    engine: bool = True
+    engine: bool | None = None
     order: Callable[[int], Sequence[int]] = range
 
 
@@ -114,14 +118,14 @@ def _check_unchanged(plan: Plan) -> None:
 def _work(plan: Plan, sink: Sink, pace: Pace, progress: Progress | None) -> None:
     _check_unchanged(plan)
     programs: dict[Any, Any] = {}
-    fault = find_fault() if pace.engine else None
+    engine = plan.cost.parameters >= ENGINE_PARAMETERS if pace.engine is None else pace.engine
+    fault = find_fault() if engine else None
     if fault is not None:
         warnings.warn(f"merging with the slower interpreter, because {fault}", SlowerWarning, stacklevel=2)
     # What has to be equal is compared first, so that a difference shows before any work is done.
     outputs = sorted((plan.outputs[i] for i in pace.order(len(plan.outputs))), key=lambda o: not o.equal)
     tasks = [
-        make_task(o, plan.templates[o.template], plan.labels, sink, programs, pace.engine and fault is None)
-        for o in outputs
+        make_task(o, plan.templates[o.template], plan.labels, sink, programs, engine and fault is None) for o in outputs
     ]
     readers = [Reader(plan.checkpoints, pace.span, pace.tile) for _ in range(pace.threads or os.cpu_count() or 1)]
 
