@@ -6,7 +6,7 @@ BIN := $(VENV)/Scripts
 endif
 PYTHON ?= python3
 
-.PHONY: demo setup test test-all lint clean
+.PHONY: demo setup test test-all lint bench bench-quick bench-peers clean
 
 $(VENV)/.core: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -25,10 +25,10 @@ demo: $(VENV)/.core       ## merge the example family with every example recipe 
 setup: $(VENV)/.dev       ## everything that development needs
 
 test: $(VENV)/.dev        ## the suite, under 5 minutes on 2 cores
-	$(BIN)/python -m pytest -m "not full"
+	$(BIN)/python -m pytest -n 2 -m "not full"
 
 test-all: $(VENV)/.dev    ## the suite with full counts, under 15 minutes on 2 cores
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.dev        ## style, types, direction of imports, and the ban on library calls on the data path
 	$(BIN)/ruff check .
@@ -36,6 +36,15 @@ lint: $(VENV)/.dev        ## style, types, direction of imports, and the ban on 
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/lint_data_path.py
+
+bench: $(VENV)/.core      ## every method beside the floor, 1.1 billion parameters (up to 20 GB of scratch)
+	$(BIN)/python -m benchmarks.bench $(if $(METHODS),--methods "$(METHODS)")
+
+bench-quick: $(VENV)/.core ## every method once, 100 million parameters
+	$(BIN)/python -m benchmarks.bench --size 100m --parts methods --repeat 1 --name quick
+
+bench-peers: $(VENV)/.core ## smelt and mergekit 0.1.5 on the same recipes (PEER_METHODS= chooses)
+	$(BIN)/python -m benchmarks.peers $(if $(PEER_METHODS),--methods "$(PEER_METHODS)")
 
 clean:
 	rm -rf $(VENV) build *.egg-info src/*.egg-info

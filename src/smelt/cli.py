@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -16,6 +20,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Merge fine-tuned neural-network checkpoints: recipe → plan → run.",
 )
+
+
+class Engine(str, Enum):
+    """What computes a merge; the bytes are the same."""
+
+    AUTO = "auto"  # compiled kernels where the merge is large enough for compiling them to pay
+    COMPILED = "compiled"
+    REFERENCE = "reference"
+
+
+ENGINES: dict[Engine, bool | None] = {Engine.AUTO: None, Engine.COMPILED: True, Engine.REFERENCE: False}
 
 INTERRUPTED = 130  # the exit code of a command that was stopped by Ctrl-C
 
@@ -71,16 +86,19 @@ def merge(
     force: Annotated[bool, typer.Option("--force", help="Replace OUT once the new one is complete.")] = False,
     lenient: Lenient = False,
     as_json: AsJson = False,
+    engine: Annotated[Engine, typer.Option(help="What computes; changes no byte of it.", hidden=True)] = Engine.AUTO,
     debug: Debug = False,
 ) -> None:
     """Merge models as RECIPE says, into the folder OUT."""
     import smelt
     from smelt.running.progress import shown_progress
+    from smelt.running.runner import Pace, SlowerWarning, run_plan
 
     plan = smelt.plan(_readable(recipe), seed=seed, max_shard_size=max_shard_size, lenient=lenient)
     _print_notes(plan.notes)
-    with shown_progress(plan.cost.read_bytes, quiet=as_json) as progress:
-        smelt.run(plan, out, threads=threads, force=force, progress=progress)
+    pace = Pace(threads, engine=ENGINES[engine])
+    with _warnings_as_notes(SlowerWarning), shown_progress(plan.cost.read_bytes, quiet=as_json) as progress:
+        run_plan(plan, out, force=force, progress=progress, pace=pace)
     if as_json:
         _print_json({"output": out, "digest": plan.digest, "files": [s.file_name for s in plan.shards]})
     else:
@@ -178,6 +196,30 @@ def _readable(recipe: str) -> str:
 def _print_notes(notes: tuple[str, ...]) -> None:
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
+
+
+@contextmanager
+def _warnings_as_notes(kind: type[Warning]) -> Iterator[None]:
+    """Show warnings of one kind as notes, whatever the filters say, and all others as ever."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", kind)
+        show = warnings.showwarning
+
+        def show_note(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, kind):
+                _print_notes((str(message),))
+            else:
+                show(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = show_note
+        yield
 
 
 def _print_json(value: Any) -> None:

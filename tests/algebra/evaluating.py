@@ -30,7 +30,7 @@ class Evaluation:
         for nodes in Template(self.root, len(self.inputs), len(self.slots), len(self.keys)).stages():
             questions = [self._ask(node) for node in nodes]
             for question in questions:
-                question.prepare(self.evaluate, len(self.blocks) <= 1)
+                question.prepare(self, len(self.blocks) <= 1)
             while any(q.answer is None for q in questions):
                 self.passes += 1
                 for question in questions:
@@ -62,6 +62,14 @@ class Evaluation:
             pieces.append(program(tile)[0])
         return np.concatenate(pieces, axis=-1)
 
+    def block(self, node, start, stop):
+        """Return elements [start, stop) of a node, as a question asks for them."""
+        return self.evaluate(node, start, stop)
+
+    def runs(self, node, starts, length):
+        """Return runs of elements of a node, one after the other."""
+        return np.concatenate([self.evaluate(node, s, s + length) for s in starts], axis=-1)
+
     def _ask(self, node):
         numbers = [a for a in node.args if a.sort is Sort.NUMBER]
         known = solve(numbers, self.slots, self.sizes, self.answers)
@@ -77,7 +85,7 @@ class Evaluation:
                 high = min(low + self.tile, stop)
                 question.measure(partial, [self.evaluate(e, low, high) for e in question.operands], low)
             partials[number] = question.close_block(partial)
-        question.conclude(partials, self.evaluate)
+        question.conclude(partials, self)
 
 
 def tensor(root, *inputs, **options):

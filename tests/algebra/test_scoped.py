@@ -1,15 +1,18 @@
 """Questions asked of each row or column: against float64, and the same bits for any tiles and order of blocks."""
 
+from types import SimpleNamespace
+
 import math
 
+import evaluating
 import numpy as np
 import pytest
 
-from smelt.algebra.expressions import input_tensor, slot, stack
+from smelt.algebra.expressions import input_tensor, slot, slots, stack
 from smelt.algebra.grid import BLOCK, block_bounds, block_count, rows_and_columns
 from smelt.algebra.questions import ask
 from smelt.algebra.selection import magnitude_keys
-from smelt.algebra.vocabulary import dot, gram, kth_largest, largest, total
+from smelt.algebra.vocabulary import dot, gram, kth_largest, largest, scalar_function, selected, total, where
 
 X, Y = input_tensor(0), input_tensor(1)
 M = stack([X, Y])
@@ -20,7 +23,8 @@ SHAPES = [(7, 300), (600, 1000), (2, 300_000), (40, 5), (300, 1), (3, 2, 9), (30
 def answer_of(node, values, shape, count=None, rows_per_tile=3, order=list):
     """Answer a question over ``values``, one array per operand, of shape (elements,) or (models, elements)."""
     question = ask(node, count, shape, np.dtype(np.float32))
-    question.prepare(lambda _, start, stop: values[0][..., start:stop], block_count(shape) <= 1)
+    look = SimpleNamespace(block=lambda _, start, stop: values[0][..., start:stop])
+    question.prepare(look, block_count(shape) <= 1)
     if question.answer is None:
         partials = [None] * block_count(shape)
         columns = rows_and_columns(shape)[1]
@@ -120,3 +124,27 @@ def test_rows_may_ask_for_different_numbers_of_elements():
     mask = kept(answer, np.stack([x, -x]))
     assert mask[0].tolist() == [[False, True, False, False], [True, False, False, False]]
     assert mask[1].tolist() == [[False, True, True, True], [True, True, True, False]]
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (2, BLOCK + 3)], ids=str)
+def test_one_tensor_may_be_asked_for_another_number_of_elements_per_model(shape):
+    x = draw(shape, 8).reshape(shape)
+    node = selected(X, kth_largest(X, slots(0, 2), "row"))
+    found = evaluating.tensor(where(node, X, 0.0), x, slots=(1.0, 3.0))
+    assert found.shape == (2, *shape)
+    for model, count in enumerate((1, 3)):
+        order = np.argsort(-np.abs(x), axis=-1, kind="stable")[:, :count]
+        expected = np.zeros_like(x)
+        np.put_along_axis(expected, order, np.take_along_axis(x, order, -1), axis=-1)
+        assert np.array_equal(found[model], expected)
+
+
+@scalar_function(returns=1)
+def weigh(products, factor, factors):
+    return (factor * products[0][1] + factors[1],)
+
+
+def test_scalar_functions_take_plain_numbers_beside_numbers_of_rows():
+    x, y = np.float32([[1, 2], [3, 4]]), np.float32([[5, 6], [7, 8]])
+    (answer,) = weigh(gram(M, "row"), slot(0), slots(1, 2))
+    assert evaluating.number(answer, x, y, slots=(10.0, 0.25, 0.5)).tolist() == [170.5, 530.5]

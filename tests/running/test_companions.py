@@ -52,7 +52,7 @@ def models(here):
 def test_what_stands_in_the_folder(here):
     smelt.merge(DARE.format(""), "out", max_shard_size="200")
     weights = [f"model-{n:05d}-of-00002.safetensors" for n in (1, 2)]
-    own = ["README.md", "config.json", "model.safetensors.index.json", "smelt_recipe.yml"]
+    own = ["README.md", "checksums.sha256", "config.json", "model.safetensors.index.json", "smelt_recipe.yml"]
     assert sorted(path.name for path in (here / "out").iterdir()) == sorted([*CARRIED, *own, *weights])
     for name in CARRIED:
         assert (here / "out" / name).read_bytes() == (here / "base" / name).read_bytes()
@@ -151,6 +151,7 @@ def test_a_model_without_a_configuration(here):
     smelt.merge("merge_method: passthrough\nmodels: [{model: plain}]\n", "out")
     assert sorted(path.name for path in (here / "out").iterdir()) == [
         "README.md",
+        "checksums.sha256",
         "model.safetensors",
         "smelt_recipe.yml",
     ]

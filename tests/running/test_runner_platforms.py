@@ -1,10 +1,10 @@
 """The same bytes through the fallback for systems without positional reads and writes."""
 
-import sys
 from pathlib import Path
 
 import smelt
 import tiny
+from smelt.running import hashing, sinks
 from smelt.tensors import folder, platform, safetensors
 
 TIES = """
@@ -26,7 +26,7 @@ def test_a_lock_around_seek_and_read_gives_the_same_bytes(here, monkeypatch):
         opened.append(mode)
         return file
 
-    for module in (folder, safetensors, sys.modules["smelt.running.sinks"]):
+    for module in (folder, safetensors, hashing, sinks):
         monkeypatch.setattr(module, "open_file", open_with_a_lock)
     smelt.merge(TIES, "locked", threads=4, max_shard_size="500")
     assert {"rb", "xb"} <= set(opened)

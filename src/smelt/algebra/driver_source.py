@@ -13,8 +13,8 @@ from __future__ import annotations
 FLOAT32, BFLOAT16 = 0, 1
 
 COMMON = (
-    "raw16, raw32, offsets, codes, n, start, columns, tile, p, numbers, rows, cols, keys, thresholds, cuts, x, xbits, s, "
-    "bits, out, obits"
+    "raw16, raw32, offsets, codes, n, start, columns, tile, p, numbers, rows, cols, keys, thresholds, cuts, "
+    "x, xbits, s, bits, out, obits"
 )
 
 SHARED = f"""
@@ -100,39 +100,54 @@ def sums({COMMON}, left, right, lanes):
                         sum_of[j] += np.float64(ones[j]) * np.float64(others[j])
 """,
     "counts": f"""
-def counts({COMMON}, active, lows, highs, found, gathered):
+def tally(keys, bottom, top, numbers):
+    above = np.int32(0)
+    at_top = np.int32(0)
+    at_bottom = np.int32(0)
+    for j in range(len(keys)):
+        key = keys[j]
+        above += np.int32(key > top)
+        at_top += np.int32(key == top)
+        at_bottom += np.int32(key == bottom)
+    inside = np.int32(0)
+    for j in range(len(keys)):
+        inside += np.int32(keys[j] > bottom)
+    numbers[0] += above
+    numbers[1] += at_top
+    numbers[2] += at_bottom
+    return inside - above - at_top
+
+
+def keep(keys, bottom, top, kept, place):
+    for first in range(0, len(keys), 32):
+        part = keys[first : first + 32]
+        some = np.int32(0)
+        for j in range(len(part)):
+            some += np.int32((part[j] > bottom) & (part[j] < top))
+        if some:
+            for j in range(len(part)):
+                key = part[j]
+                kept[place] = key
+                place += np.int64((key > bottom) & (key < top))
+    return place
+
+
+def magnitudes(bits):
+    for j in range(len(bits)):
+        key = bits[j] & MAGNITUDE
+        bits[j] = key if key < NAN_KEY else NAN_KEY
+
+
+def counts({COMMON}, rows_of, lows, highs, found, gathered):
     for low in range(0, n, tile):
         length = min(tile, n - low)
         compute(raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
                 cuts, x, xbits, s, bits, out)
-        for k in range(len(active)):
-            if not active[k]:
-                continue
-            bottom = lows[k]
-            top = highs[k]
-            above = 0
-            at_top = 0
-            at_bottom = 0
-            inside = 0
-            made = obits[k]
-            for j in range(length):
-                key = made[j] & MAGNITUDE
-                key = key if key < NAN_KEY else NAN_KEY
-                made[j] = key
-                above += key > top
-                at_top += key == top
-                at_bottom += key == bottom
-                inside += (key > bottom) & (key < top)
-            place = found[k, 3]
-            if inside:
-                kept = gathered[k]
-                for j in range(length):
-                    key = made[j]
-                    kept[place] = key
-                    place += (key > bottom) & (key < top)
-            found[k, 0] += above
-            found[k, 1] += at_top
-            found[k, 2] += at_bottom
-            found[k, 3] = place
+        for r in range(len(obits)):
+            magnitudes(obits[r][:length])
+        for k in range(len(rows_of)):
+            made = obits[rows_of[k]][:length]
+            if tally(made, lows[k], highs[k], found[k]):
+                found[k, 3] = keep(made, lows[k], highs[k], gathered[k], found[k, 3])
 """,
 }

@@ -19,7 +19,7 @@ from smelt.algebra.expressions import Expr, input_tensor
 from smelt.algebra.grid import NUMERICS_VERSION
 from smelt.algebra.kernel_cache import KernelUnavailable, load_kernel
 from smelt.algebra.kernel_source import Kernel, write_kernel
-from smelt.algebra.numbers import Value
+from smelt.algebra.numbers import Value, walk_elements
 
 TILE = 1024  # elements; a few tiles fit into the first cache, and lanes start at their multiples
 
@@ -32,7 +32,7 @@ _LOOP_TYPES = {
     "write": "int64, uint16[::1], uint32[::1]",
     "values": "float32[:,::1]",
     "sums": "int64[::1], int64[::1], float64[:,::1]",
-    "counts": "boolean[::1], uint32[::1], uint32[::1], int64[:,::1], uint32[:,::1]",
+    "counts": "int64[::1], uint32[::1], uint32[::1], int64[:,::1], uint32[:,::1]",
 }
 
 
@@ -61,6 +61,8 @@ class CompiledProgram:
         kernel: Kernel = write_kernel(list(distinct.values()))
         self.numbers = (*kernel.numbers, *kernel.selections)
         self.whole_rows = kernel.whole_rows
+        # Whether an element's value does not depend on where in the tensor it is.
+        self.is_local = not kernel.whole_rows and all(n.op not in ("uniform", "selected") for n in walk_elements(roots))
         self.asks = any(node.depth for node in self.numbers)  # whether its numbers hang on answers about the tensor
         self.rows_out = kernel.layout.outputs
         rows = accumulate((root.models or 1 for root in distinct.values()), initial=0)

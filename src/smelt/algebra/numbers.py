@@ -190,7 +190,7 @@ def _call(node: Expr, args: list[Value], called: dict[str, Any]) -> Value:
         if node.along is None:
             called[key] = np.array(body(*(a.tolist() for a in arrays)), np.float64)
         else:
-            count = max(a.shape[-1] for a in arrays)
+            count = max(a.shape[-1] for a in arrays if a.ndim)
             rows = [
                 [a[..., min(i, a.shape[-1] - 1)].tolist() if a.ndim else a.tolist() for a in arrays]
                 for i in range(count)

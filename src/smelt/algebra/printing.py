@@ -43,6 +43,7 @@ WORDS: Mapping[str, str] = {
 }
 LONGEST = 600  # characters of a part, before it is cut off
 MOST_PARTS = 30  # named parts that are spelled out
+SHOWN = 6  # digits from which a reader takes a number for a rounded one
 SHORT = 5  # characters up to which a part that occurs often is repeated and not named
 LOWERED = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
@@ -58,8 +59,13 @@ def print_parts(root: Expr, names: Sequence[str], slots: Sequence[float] | Seque
 
 
 def print_number(value: object) -> str:
-    """Return a number with six digits at most, a true minus sign and a short exponent."""
-    mantissa, mark, exponent = f"{value:g}".partition("e")
+    """Return a number with a true minus sign and a short exponent.
+
+    It has six digits at most; where fewer would make it look like another number (1 − 5e-13 like 1), as many as it takes.
+    """
+    text = f"{value:g}"
+    digits = text.partition("e")[0].lstrip("-0.").replace(".", "")
+    mantissa, mark, exponent = (text if len(digits) >= SHOWN else f"{value:.15g}").partition("e")
     return (f"{mantissa}e{int(exponent)}" if mark else mantissa).replace("-", "−")
 
 

@@ -7,8 +7,9 @@ another pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from math import prod
 from typing import Any, Protocol
@@ -21,11 +22,19 @@ from smelt.algebra.grid import LANES, block_bounds
 from smelt.algebra.numbers import Value, sum_exactly
 from smelt.algebra.products import fold_in_halves, products, sums_of, symmetric
 from smelt.algebra.scoped import ColumnSum, RowLargest, RowSelect, RowSum
-from smelt.algebra.selection import Bounds, Count, Selection
+from smelt.algebra.selection import RUN, Bounds, Count, Selection, sample_starts
 
 Array = NDArray[np.generic]
-# Evaluates an operand on elements [start, stop): (stop − start,), or (models, stop − start).
-Evaluate = Callable[[Expr, int, int], Array]
+
+
+class Look(Protocol):
+    """A look at a few elements of an operand: (elements,), or (models, elements)."""
+
+    def block(self, operand: Expr, start: int, stop: int) -> Array:
+        """Return elements [start, stop)."""
+
+    def runs(self, operand: Expr, starts: Sequence[int], length: int) -> Array:
+        """Return ``length`` elements from each of ``starts`` on, one run after the other."""
 
 
 class Question(Protocol):
@@ -35,7 +44,7 @@ class Question(Protocol):
     operands: tuple[Expr, ...]
     answer: Value | None
 
-    def prepare(self, evaluate: Evaluate, whole: bool) -> None:
+    def prepare(self, look: Look, whole: bool) -> None:
         """Get ready; ``whole`` says that the tensor has a single block."""
 
     def open_block(self, start: int, stop: int) -> Any:
@@ -51,7 +60,7 @@ class Question(Protocol):
     def close_block(self, partial: Any) -> Any:
         """Return what has to be kept of a block that is complete."""
 
-    def conclude(self, partials: Sequence[Any], evaluate: Evaluate) -> None:
+    def conclude(self, partials: Sequence[Any], look: Look) -> None:
         """Take what was kept of all blocks, in their order; ``answer`` is set unless another pass is needed."""
 
 
@@ -64,7 +73,7 @@ class Sum:
         self.answer: Value | None = None
         self.count = sums_of(node)
 
-    def prepare(self, evaluate: Evaluate, whole: bool) -> None:
+    def prepare(self, look: Look, whole: bool) -> None:
         """Nothing to prepare."""
 
     def open_block(self, start: int, stop: int) -> NDArray[np.float64]:
@@ -94,7 +103,7 @@ class Sum:
         """Fold the lanes; one float per sum remains."""
         return np.array(fold_in_halves(partial))
 
-    def conclude(self, partials: Sequence[NDArray[np.float64]], evaluate: Evaluate) -> None:
+    def conclude(self, partials: Sequence[NDArray[np.float64]], look: Look) -> None:
         """Add the blocks."""
         sums = [sum_exactly(block[i] for block in partials) for i in range(self.count)]
         self.answer = symmetric(self.node, np.array(sums, np.float64))
@@ -108,7 +117,7 @@ class Largest:
         self.operands = node.args
         self.answer: Value | None = None
 
-    def prepare(self, evaluate: Evaluate, whole: bool) -> None:
+    def prepare(self, look: Look, whole: bool) -> None:
         """Nothing to prepare."""
 
     def open_block(self, start: int, stop: int) -> NDArray[np.float64]:
@@ -124,12 +133,29 @@ class Largest:
         """Keep it."""
         return partial
 
-    def conclude(self, partials: Sequence[NDArray[np.float64]], evaluate: Evaluate) -> None:
+    def conclude(self, partials: Sequence[NDArray[np.float64]], look: Look) -> None:
         """Take the largest of all blocks."""
         found = np.full(self.node.models or 1, -np.inf)
         for block in partials:
             np.maximum(found, block, out=found)
         self.answer = found if self.node.models is not None else found[0]
+
+
+@dataclass(frozen=True)
+class Search:
+    """One search and its count of one block."""
+
+    selection: Selection
+    count: Count
+
+    @property
+    def bracket(self) -> tuple[int, int]:
+        """The keys between which the threshold is sought."""
+        return self.selection.bracket or (0, 0)
+
+    def take(self, above: int, at_high: int, at_low: int, inside: Array) -> None:
+        """Add what was counted."""
+        self.selection.take(self.count, above, at_high, at_low, inside)
 
 
 class Select:
@@ -140,14 +166,21 @@ class Select:
         self.operands = node.args[:1]
         self.answer: Value | None = None
         self._keys = np.dtype(f"u{precision.itemsize}")
+        self._size = size
         counts = np.broadcast_to(np.nan_to_num(np.asarray(count, np.float64)), (node.models or 1,))
         self._searches = [Selection(size, int(c), bounds, self._keys.itemsize * 8) for c in counts]
 
-    def prepare(self, evaluate: Evaluate, whole: bool) -> None:
+    def prepare(self, look: Look, whole: bool) -> None:
         """Sample the tensor, or answer at once."""
-        look = lru_cache(maxsize=None)(lambda start, stop: self._models_of(evaluate(self.operands[0], start, stop)))
-        for model, search in enumerate(self._searches):
-            search.prepare(lambda start, stop, model=model: look(start, stop)[model], whole)  # type: ignore[misc]
+        for search in self._searches:
+            search.answer_trivial()
+        waiting = [(m, s) for m, s in enumerate(self._searches) if s.answer is None]
+        if waiting and whole:
+            found = self._models_of(look.block(self.operands[0], 0, self._size))
+        elif waiting:
+            found = self._models_of(look.runs(self.operands[0], sample_starts(self._size), RUN))
+        for model, search in waiting:
+            (search.answer_whole if whole else search.set_bracket)(found[model])
         self._finish()
 
     def open_block(self, start: int, stop: int) -> list[Count]:
@@ -160,20 +193,19 @@ class Select:
             if search.answer is None:
                 search.measure(count, x)
 
-    def brackets(self) -> tuple[Array, Array, Array] | None:
-        """Return which searches are open and their brackets, ``None`` where one counts digits."""
-        if self._keys.itemsize != 4 or any(s.bracket is None for s in self._searches):
-            return None
-        found = [s.bracket or (0, 0) for s in self._searches]
-        lows, highs = np.array(found, np.uint32).T.copy()
-        return np.array([s.answer is None for s in self._searches], np.bool_), lows, highs
+    def searches(self, partial: list[Count], first_row: int) -> list[tuple[int, Search]]:
+        """Return what a compiled loop has to count: per open search the row of its values, and where counts go."""
+        is_shared = self.operands[0].models is None
+        return [
+            (first_row + (0 if is_shared else model), Search(search, count))
+            for model, (search, count) in enumerate(zip(self._searches, partial, strict=True))
+            if search.answer is None
+        ]
 
-    def take(self, partial: list[Count], found: NDArray[np.int64], gathered: Array) -> None:
-        """Take what a compiled loop counted: above, at high, at low and between, and the keys between, per model."""
-        for search, count, numbers, keys in zip(self._searches, partial, found, gathered, strict=True):
-            if search.answer is None:
-                above, at_high, at_low, inside = (int(n) for n in numbers)
-                search.take(count, above, at_high, at_low, keys[:inside].copy())
+    @property
+    def counts_digits(self) -> bool:
+        """Whether a search is past its bracket, and counts digits instead."""
+        return self._keys.itemsize != 4 or any(s.bracket is None for s in self._searches)
 
     def close_block(self, partial: list[Count]) -> list[Count]:
         """Keep the counts, and the keys strictly inside the bracket."""
@@ -181,7 +213,7 @@ class Select:
             search.close(count)
         return partial
 
-    def conclude(self, partials: Sequence[list[Count]], evaluate: Evaluate) -> None:
+    def conclude(self, partials: Sequence[list[Count]], look: Look) -> None:
         """Let every open search draw its conclusion."""
         for model, search in enumerate(self._searches):
             if search.answer is None:
@@ -190,7 +222,7 @@ class Select:
             (s.wanted, m) for m, s in enumerate(self._searches) if s.answer is None and s.wanted is not None
         ]
         for (start, stop), group in groupby(sorted(open_searches), key=lambda entry: entry[0]):
-            block = self._models_of(evaluate(self.operands[0], start, stop))
+            block = self._models_of(look.block(self.operands[0], start, stop))
             for _, model in group:
                 self._searches[model].finish(block[model])
         self._finish()

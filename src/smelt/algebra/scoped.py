@@ -41,7 +41,7 @@ class RowSum:
         self._rows, self._columns = rows_and_columns(shape)
         self._sums = sums_of(node)
 
-    def prepare(self, evaluate: Any, whole: bool) -> None:
+    def prepare(self, look: Any, whole: bool) -> None:
         """Nothing to prepare."""
 
     def open_block(self, start: int, stop: int) -> Strip:
@@ -69,7 +69,7 @@ class RowSum:
         """Keep it."""
         return partial
 
-    def conclude(self, partials: Sequence[Strip], evaluate: Any) -> None:
+    def conclude(self, partials: Sequence[Strip], look: Any) -> None:
         """Put the rows together."""
         sums = np.zeros((self._sums, self._rows), np.float64)
         with np.errstate(all="ignore"):
@@ -88,7 +88,7 @@ class ColumnSum:
         _, self._columns = rows_and_columns(shape)
         self._sums = sums_of(node)
 
-    def prepare(self, evaluate: Any, whole: bool) -> None:
+    def prepare(self, look: Any, whole: bool) -> None:
         """Nothing to prepare."""
 
     def open_block(self, start: int, stop: int) -> Strip:
@@ -111,7 +111,7 @@ class ColumnSum:
         """Keep it."""
         return partial
 
-    def conclude(self, partials: Sequence[Strip], evaluate: Any) -> None:
+    def conclude(self, partials: Sequence[Strip], look: Any) -> None:
         """Add the blocks in order."""
         sums = np.zeros((self._sums, self._columns), np.float64)
         with np.errstate(all="ignore"):
@@ -130,7 +130,7 @@ class RowLargest:
         self._rows, self._columns = rows_and_columns(shape)
         self._models = node.models or 1
 
-    def prepare(self, evaluate: Any, whole: bool) -> None:
+    def prepare(self, look: Any, whole: bool) -> None:
         """Nothing to prepare."""
 
     def open_block(self, start: int, stop: int) -> Strip:
@@ -149,7 +149,7 @@ class RowLargest:
         """Keep it."""
         return partial
 
-    def conclude(self, partials: Sequence[Strip], evaluate: Any) -> None:
+    def conclude(self, partials: Sequence[Strip], look: Any) -> None:
         """Put the rows together."""
         found = np.full((self._models, self._rows), -np.inf)
         for strip in partials:
@@ -174,12 +174,12 @@ class RowSelect:
         self._thresholds = np.zeros((models, self._rows), np.dtype(f"u{precision.itemsize}"))
         self._cuts = np.zeros((models, self._rows), np.int64)
 
-    def prepare(self, evaluate: Any, whole: bool) -> None:
+    def prepare(self, look: Any, whole: bool) -> None:
         """Answer at once for rows longer than a block, one whole row at a time."""
         if self._columns > BLOCK:
             for row in range(self._rows):
                 start = row * self._columns
-                self._select(evaluate(self.operands[0], start, start + self._columns), row)
+                self._select(look.block(self.operands[0], start, start + self._columns), row)
             self.answer = (self._thresholds, self._cuts)
 
     def open_block(self, start: int, stop: int) -> None:
@@ -192,12 +192,13 @@ class RowSelect:
     def close_block(self, partial: None) -> None:
         """Nothing to keep."""
 
-    def conclude(self, partials: Sequence[None], evaluate: Any) -> None:
+    def conclude(self, partials: Sequence[None], look: Any) -> None:
         """All rows are answered."""
         self.answer = (self._thresholds, self._cuts)
 
     def _select(self, x: Array, first_row: int) -> None:
-        keys = magnitude_keys(np.asarray(x)).reshape(len(self._counts), -1, self._columns)
+        keys = magnitude_keys(np.asarray(x)).reshape(self.operands[0].models or 1, -1, self._columns)
+        keys = np.broadcast_to(keys, (len(self._counts), *keys.shape[1:]))
         ascending = np.sort(keys, axis=-1)
         for model in range(keys.shape[0]):
             for row in range(keys.shape[1]):

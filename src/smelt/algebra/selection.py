@@ -23,8 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Keys = NDArray[Any]  # unsigned integers of the width of the floats
-# Evaluates elements [start, stop) of the tensor in question; (stop − start,).
-Evaluate = Callable[[int, int], NDArray[np.generic]]
 Bounds = Callable[[int], tuple[int, int]]
 
 SAMPLE_RUNS = (128, 1024)  # the fewest and the most runs of a sample
@@ -43,6 +41,13 @@ def magnitude_keys(x: NDArray[np.generic]) -> Keys:
     nan = np.array(np.inf, x.dtype).view(unsigned)[()] + unsigned.type(1)
     np.minimum(magnitudes, nan, out=magnitudes)
     return magnitudes
+
+
+def sample_starts(size: int) -> list[int]:
+    """Return where the runs of a sample of ``size`` elements begin."""
+    fewest, most = SAMPLE_RUNS
+    runs = min(max(fewest, size // ELEMENTS_PER_RUN), most, size // RUN)
+    return [i * (size - RUN) // max(runs - 1, 1) for i in range(runs)]
 
 
 @dataclass
@@ -83,18 +88,29 @@ class Selection:
         self.wanted: tuple[int, int] | None = None  # the block that holds the cut, once the threshold is known
         self._found = (0, 0)  # that threshold, and how many equal to it remain to be kept in that block
 
-    def prepare(self, evaluate: Evaluate, whole: bool) -> None:
-        """Answer at once if that is cheap (nothing, everything, a tensor of one block), else find a bracket."""
+    def answer_trivial(self) -> None:
+        """Answer if nothing or everything is to be kept."""
         if self.count in (0, self.size):
             # Nothing lies above the largest key, and everything at or above 0.
             self.answer = ((1 << (self._bits - 1)) - 1, 0) if self.count == 0 else (0, self.size)
-        elif whole:
-            keys = magnitude_keys(evaluate(0, self.size))
-            threshold = int(np.partition(keys, self.size - self.count)[self.size - self.count])
-            remaining = self.count - int(np.count_nonzero(keys > threshold))
-            self.answer = (threshold, int(np.flatnonzero(keys == threshold)[remaining - 1]) + 1)
-        else:
-            self._bracket(evaluate)
+
+    def answer_whole(self, x: NDArray[np.generic]) -> None:
+        """Answer from all elements of the tensor."""
+        keys = magnitude_keys(x)
+        threshold = int(np.partition(keys, self.size - self.count)[self.size - self.count])
+        remaining = self.count - int(np.count_nonzero(keys > threshold))
+        self.answer = (threshold, int(np.flatnonzero(keys == threshold)[remaining - 1]) + 1)
+
+    def set_bracket(self, x: NDArray[np.generic]) -> None:
+        """Choose the bracket from a sample: the runs that start at ``sample_starts``."""
+        sample = np.sort(magnitude_keys(x))
+        share = self.count / self.size
+        # Five standard errors of a sample of independent elements, plus room for rows of unlike size.
+        margin = 5.0 * sqrt(share * (1.0 - share) / len(sample)) + 0.004 * sqrt(SAMPLE_RUNS[0] * RUN / len(sample))
+        low = int((1.0 - share - margin) * len(sample))
+        high = int((1.0 - share + margin) * len(sample)) + 1
+        self._low = int(sample[low]) if low >= 0 else 0
+        self._high = int(sample[high]) if high < len(sample) else (1 << (self._bits - 1)) - 1
 
     def measure(self, count: Count, x: NDArray[np.generic]) -> None:
         """Add a tile, shape (length,), to what its block says."""
@@ -149,19 +165,6 @@ class Selection:
             self._cut(self._low, rank - between, [c.at_low for c in counts])
         else:
             self._prefix, self._above_prefix = (0, 0), 0
-
-    def _bracket(self, evaluate: Evaluate) -> None:
-        fewest, most = SAMPLE_RUNS
-        runs = min(max(fewest, self.size // ELEMENTS_PER_RUN), most, self.size // RUN)
-        starts = [i * (self.size - RUN) // max(runs - 1, 1) for i in range(runs)]
-        sample = np.sort(np.concatenate([magnitude_keys(evaluate(s, s + RUN)) for s in starts]))
-        share = self.count / self.size
-        # Five standard errors of a sample of independent elements, plus room for rows of unlike size.
-        margin = 5.0 * sqrt(share * (1.0 - share) / len(sample)) + 0.004 * sqrt(fewest / runs)
-        low = int((1.0 - share - margin) * len(sample))
-        high = int((1.0 - share + margin) * len(sample)) + 1
-        self._low = int(sample[low]) if low >= 0 else 0
-        self._high = int(sample[high]) if high < len(sample) else (1 << (self._bits - 1)) - 1
 
     def _among_gathered(self, counts: Sequence[Count], rank: int) -> None:
         blocks = [np.concatenate(c.between) if c.between else np.empty(0, np.uint32) for c in counts]

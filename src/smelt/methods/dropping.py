@@ -9,6 +9,8 @@ from smelt.algebra.expressions import Expr
 from smelt.algebra.vocabulary import Noise, maximum, nonzero, rank, size, where
 from smelt.methods.task_vectors import Equalize, Rescale, combined, equalized, restored
 
+STEP = 2.0**-24  # between the values of a uniform
+
 HalfWidth = Annotated[float, Bounds(0.0, 0.5)]
 
 
@@ -196,7 +198,7 @@ def dropped(
 ) -> Expr:
     """Return the edit of DARE (``epsilon`` 0) and DELLA."""
     deltas = equalized(deltas, equalize)
-    probability = density if epsilon == 0.0 else by_rank(deltas, density, epsilon)
+    probability = at_random(density) if epsilon == 0.0 else by_rank(deltas, density, epsilon)
     kept = where(rng.uniform(deltas) < probability, deltas, 0.0)
     factor = restored(deltas, kept, rescale)
     if rescale is True:
@@ -208,9 +210,15 @@ def dropped(
     return combined(kept, weight, elect, normalize, lambda_, factor)
 
 
+def at_random(density: Expr) -> Expr:
+    """Return the density as a probability: uniforms are multiples of 2⁻²⁴, so nothing between 0 and that can be had."""
+    possible = (density <= 0) | (density >= STEP)
+    return density * nonzero(where(possible, 1.0, 0.0), "density must be 0 or at least 2**-24 (about 6e-8)")
+
+
 def by_rank(deltas: Expr, density: Expr, epsilon: Expr | float) -> Expr:
     """Return the probability with which each entry is kept: it rises with the rank of its magnitude in its row."""
-    inside = (density - epsilon > 0) & (density + epsilon < 1)
+    inside = (density - epsilon >= STEP) & (density + epsilon < 1)
     extreme = (density <= 0) | (density >= 1)
     allowed = nonzero(where(inside | extreme, 1.0, 0.0), "density ± epsilon must lie strictly between 0 and 1")
     width = where(extreme, 0.0, epsilon) * allowed

@@ -91,4 +91,5 @@ def restored(deltas: Expr, kept: Expr, rescale: bool | str) -> Expr | float:
     if rescale != "l1":
         return 1.0
     whole, left = total(absolute(deltas)), total(absolute(kept))
-    return ratio(whole, where(left > NOTHING * whole, left, 0.0))
+    # Where nothing is kept there is nothing to restore.
+    return where(left > NOTHING * whole, whole / where(left > 0, left, 1.0), 1.0)

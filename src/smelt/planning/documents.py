@@ -148,6 +148,11 @@ class DocumentPlanner:
                 if not models:
                     return arguments[base]
         settings = settle(self._document, pairing, models)
+        if settings.structure.get("normalize") and method.takes_base and any(w < 0 for w in settings.weights):
+            self._note(
+                "'normalize' divides by the weights that take part, so the sign of a negative weight cancels where it "
+                "stands alone: the model is added, not subtracted; write 'normalize: false' to subtract it"
+            )
         keys = self._keys(pairing, len(models)) if method.random else ()
         tensors += [arguments[i] for i in models]
         based = base is not None

@@ -19,6 +19,7 @@ class Settings:
 
     structure: dict[str, Any] = field(default_factory=dict)
     slots: list[float] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)  # those of them that are the models' weights
 
 
 def settle(document: Document, pairing: Pairing, models: Sequence[int]) -> Settings:
@@ -59,6 +60,8 @@ def _add(settings: Settings, setting: Setting, values: list[Any], method: Method
     absent = value is None or (setting.bounds.neutral is not None and value == setting.bounds.neutral)
     if setting.is_slot and (along_models or not absent):
         settings.slots.extend(float(v) for v in values)
+        if setting.name == "weight":
+            settings.weights.extend(float(v) for v in values)
     else:
         settings.structure[setting.parameter] = None if absent else value
 

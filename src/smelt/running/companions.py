@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -18,23 +19,42 @@ from smelt.tensors.shards import INDEX_NAME, index_json
 
 RECIPE_NAME = "smelt_recipe.yml"
 CARD_NAME = "README.md"
+CHECKSUMS_NAME = "checksums.sha256"
 
 
-def write_companions(plan: Plan, folder: Path) -> None:
-    """Write every file of the output but the weights.
+def write_companions(plan: Plan, folder: Path) -> dict[str, str]:
+    """Write every file of the output but the weights, and return their sha256 by name.
 
     Raises:
         OSError: when a file cannot be written.
     """
+    return {name: _write(folder / name, content) for name, content in _contents(plan)}
+
+
+def _contents(plan: Plan) -> Iterator[tuple[str, bytes]]:
     for number, name in plan.copies:
-        _write(folder / name, plan.checkpoints[number].read_file(name))
+        yield name, plan.checkpoints[number].read_file(name)
     if plan.config is not None:
-        _write(folder / CONFIG_NAME, (json.dumps(plan.config, indent=2, ensure_ascii=False) + "\n").encode())
+        yield CONFIG_NAME, (json.dumps(plan.config, indent=2, ensure_ascii=False) + "\n").encode()
     if len(plan.shards) > 1:
-        _write(folder / INDEX_NAME, index_json(plan.shards).encode())
+        yield INDEX_NAME, index_json(plan.shards).encode()
     recipe = resolved_recipe(plan)
-    _write(folder / RECIPE_NAME, recipe.encode())
-    _write(folder / CARD_NAME, model_card(plan, recipe).encode())
+    yield RECIPE_NAME, recipe.encode()
+    yield CARD_NAME, model_card(plan, recipe).encode()
+
+
+def write_checksums(folder: Path, checksums: Mapping[str, str]) -> None:
+    """Write ``checksums.sha256``, which ``sha256sum -c`` takes.
+
+    Args:
+        folder: of the output.
+        checksums: sha256 in hexadecimal by file name.
+
+    Raises:
+        OSError: when it cannot be written.
+    """
+    lines = (_checksum_line(name, checksums[name]) for name in sorted(checksums))
+    _write(folder / CHECKSUMS_NAME, "".join(lines).encode())
 
 
 def resolved_recipe(plan: Plan) -> str:
@@ -93,7 +113,14 @@ def _cite(paper: str) -> str:
     return paper
 
 
-def _write(path: Path, content: bytes) -> None:
+def _checksum_line(name: str, checksum: str) -> str:
+    # A backslash in front of the line says that there are escapes in the name.
+    escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    return f"{checksum}  {name}\n" if escaped == name else f"\\{checksum}  {escaped}\n"
+
+
+def _write(path: Path, content: bytes) -> str:
     with open_file(path, "xb") as file:
         write_at(file, content, 0)
         sync_file(file)
+    return hashlib.sha256(content).hexdigest()

@@ -17,7 +17,7 @@ from smelt.algebra.engine import TILE, CompiledProgram, Packed
 from smelt.algebra.expressions import Expr
 from smelt.algebra.grid import BLOCK, LANES
 from smelt.algebra.kernel_source import UnsupportedError
-from smelt.algebra.questions import Select, Sum
+from smelt.algebra.questions import Search, Sum
 from smelt.planning.plan import Output
 from smelt.running.sources import CODES, Reader, Span
 
@@ -48,6 +48,13 @@ class Compiled:
             loop(*self._arguments(span), result)
             yield span.start, result
 
+    def runs(self, reader: Reader, starts: Sequence[int], length: int) -> Array:
+        """Return the values of all roots on runs of elements, one run after the other, as if they were one."""
+        span = reader.gather(self.output.inputs, starts, length)
+        result = np.empty((self.program.rows_out, span.length), np.float32)
+        self.program.loop("values")(*self._arguments(span), result)
+        return result
+
     def write(self, reader: Reader, start: int, stop: int) -> NDArray[np.uint8]:
         """Return the encoded bytes of a block; the output is bfloat16 or float32."""
         dtype, loop = self.output.spec.dtype, self.program.loop("write")
@@ -72,17 +79,18 @@ class Compiled:
         ends = np.cumsum([question.count for question in questions])  # exact: integers
         return np.split(lanes, ends[:-1])
 
-    def counts(self, reader: Reader, start: int, stop: int, question: Select, partial: Any) -> None:
-        """Count a block for the searches of a question, model by model."""
+    def counts(self, reader: Reader, start: int, stop: int, searches: Sequence[tuple[int, Search]]) -> None:
+        """Count a block for searches, each among the values of one row of the result."""
         loop = self.program.loop("counts")
-        brackets = question.brackets()
-        assert brackets is not None
-        active, lows, highs = brackets
+        rows = np.array([row for row, _ in searches], np.int64)
+        lows, highs = np.array([s.bracket for _, s in searches], np.uint32).T.copy()
         for span in self.spans(reader, start, stop):
-            found = np.zeros((len(active), 4), np.int64)
-            gathered = np.empty((len(active), span.length + 1), np.uint32)
-            loop(*self._arguments(span), active, lows, highs, found, gathered)
-            question.take(partial, found, gathered)
+            found = np.zeros((len(rows), 4), np.int64)
+            gathered = np.empty((len(rows), span.length + 1), np.uint32)
+            loop(*self._arguments(span), rows, lows, highs, found, gathered)
+            for (_, search), numbers, keys in zip(searches, found.tolist(), gathered, strict=True):
+                above, at_high, at_low, inside = numbers
+                search.take(above, at_high, at_low, keys[:inside].copy())
 
     def _arguments(self, span: Span) -> tuple[Any, ...]:
         tile = self.columns if self.program.whole_rows else TILE

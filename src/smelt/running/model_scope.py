@@ -7,16 +7,17 @@ wait where they meet such a question; when all that can go on have gone on, the 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smelt.algebra.expressions import Attribute
 from smelt.algebra.grid import BLOCK
-from smelt.algebra.selection import Count, Selection
+from smelt.algebra.selection import RUN, Count, Selection, sample_starts
+from smelt.errors import RunError
 from smelt.running.sources import Reader
 from smelt.running.tasks import ComputedTask
 
@@ -24,19 +25,29 @@ from smelt.running.tasks import ComputedTask
 RunTasks = Callable[[Sequence["Measurement"]], None]
 
 
-def answer_waiting(tasks: Sequence[ComputedTask], reader: Reader, run: RunTasks) -> None:
-    """Answer what the tasks wait for, and let them go on.
+def answer_waiting(
+    tasks: Sequence[ComputedTask], everyone: Sequence[ComputedTask], reader: Reader, run: RunTasks
+) -> list[ComputedTask]:
+    """Answer what tasks wait for, once every task that asks the same waits too, and return those that can go on.
 
     Args:
         tasks: those that wait, in the order of the plan.
+        everyone: all computed tasks of the run.
         reader: for the looks that the calling thread takes.
         run: carries out the passes.
+
+    Raises:
+        RunError: when the questions wait for one another.
     """
     groups: dict[tuple[Attribute, ...], list[ComputedTask]] = {}
     for task in tasks:
         for question in task.waiting:
             groups.setdefault(question.attributes, []).append(task)
-    searches = [ModelSearch(attributes, members) for attributes, members in groups.items()]
+    askers = Counter(attributes for task in everyone for attributes in task.model_questions)
+    complete = {attributes: members for attributes, members in groups.items() if len(members) == askers[attributes]}
+    if not complete:
+        raise RunError("the documents' questions about the whole model wait for one another; split the recipe in two")
+    searches = [ModelSearch(attributes, members) for attributes, members in complete.items()]
     for search in searches:
         search.prepare(reader)
     while passes := [m for search in searches if not search.is_answered for m in search.measurements()]:
@@ -45,6 +56,7 @@ def answer_waiting(tasks: Sequence[ComputedTask], reader: Reader, run: RunTasks)
             search.conclude(reader)
     for search in searches:
         search.hand_out()
+    return [task for task in tasks if not task.waiting]
 
 
 class ModelSearch:
@@ -67,9 +79,17 @@ class ModelSearch:
 
     def prepare(self, reader: Reader) -> None:
         """Sample the tensors, or answer at once where they are small."""
-        whole = self._starts[-1] <= BLOCK
-        for model, search in enumerate(self._searches):
-            search.prepare(lambda start, stop, m=model: self._evaluate(start, stop, reader)[m], whole)  # type: ignore[misc]
+        size = self._starts[-1]
+        for search in self._searches:
+            search.answer_trivial()
+        waiting = [(m, s) for m, s in enumerate(self._searches) if s.answer is None]
+        if waiting and size <= BLOCK:
+            found = self._evaluate(0, size, reader)
+        elif waiting:
+            parts = [self._evaluate(start, start + RUN, reader) for start in sample_starts(size)]
+            found = np.concatenate(parts, axis=-1)
+        for model, search in waiting:
+            (search.answer_whole if size <= BLOCK else search.set_bracket)(found[model])
 
     def measurements(self) -> list[Measurement]:
         """Open a pass, and return its tasks."""
@@ -142,8 +162,3 @@ class Measurement:
     def conclude(self, reader: Reader) -> bool:
         """One pass at a time."""
         return True
-
-
-def members_of(tasks: Sequence[Any]) -> list[ComputedTask]:
-    """Return the tasks that wait for an answer about the whole model."""
-    return [t for t in tasks if isinstance(t, ComputedTask) and t.waiting]

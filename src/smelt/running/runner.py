@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from smelt.algebra.engine import find_fault
 from smelt.errors import InputError, RunError
 from smelt.planning.plan import Plan
-from smelt.running.companions import write_companions
-from smelt.running.model_scope import answer_waiting, members_of
+from smelt.running.companions import write_checksums, write_companions
+from smelt.running.model_scope import answer_waiting
 from smelt.running.output import output_folder
 from smelt.running.schedule import Schedule
 from smelt.running.sinks import FileSink, MemorySink, Sink
 from smelt.running.sources import Reader
-from smelt.running.tasks import Task, make_task
+from smelt.running.tasks import ComputedTask, Task, make_task
 
 
 class SlowerWarning(UserWarning):
@@ -30,6 +30,8 @@ class SlowerWarning(UserWarning):
 
 # Below this a merge takes the interpreter less time than a new process needs to get kernels ready.
 ENGINE_PARAMETERS = 20_000_000
+# With no more elements in all its inputs, a tensor costs the interpreter more time than the processor.
+SMALL_ELEMENTS = 2**14
 
 Progress = Callable[[int, int], None]  # bytes read so far, and in all
 
@@ -91,16 +93,21 @@ def run_plan(
         return memory.arrays
     with output_folder(plan, Path(into), force) as folder:
         try:
-            write_companions(plan, folder)
-            sink = FileSink(plan, folder)
+            _write_folder(plan, folder, pace, progress)
         except OSError as error:
             raise RunError(f"{error.filename or into}: {error.strerror or error}") from error
-        try:
-            _work(plan, sink, pace, progress)
-            sink.complete()
-        finally:
-            sink.close()
     return None
+
+
+def _write_folder(plan: Plan, folder: Path, pace: Pace, progress: Progress | None) -> None:
+    checksums = write_companions(plan, folder)
+    sink = FileSink(plan, folder)
+    try:
+        _work(plan, sink, pace, progress)
+        checksums |= sink.complete()
+    finally:
+        sink.close()
+    write_checksums(folder, checksums)
 
 
 def _fetch(plan: Plan, progress: Progress | None) -> None:
@@ -127,6 +134,7 @@ def _work(plan: Plan, sink: Sink, pace: Pace, progress: Progress | None) -> None
     tasks = [
         make_task(o, plan.templates[o.template], plan.labels, sink, programs, engine and fault is None) for o in outputs
     ]
+    small = frozenset(o.spec.name for o in outputs if o.spec.elements * len(o.inputs) <= SMALL_ELEMENTS)
     readers = [Reader(plan.checkpoints, pace.span, pace.tile) for _ in range(pace.threads or os.cpu_count() or 1)]
 
     def report() -> None:
@@ -134,11 +142,14 @@ def _work(plan: Plan, sink: Sink, pace: Pace, progress: Progress | None) -> None
             progress(min(sum(r.bytes_read for r in readers), plan.cost.read_bytes), plan.cost.read_bytes)
 
     try:
-        _run_tasks(tasks, readers, pace, report)
+        _run_tasks(tasks, readers, pace, small, report)
         place = {output.spec.name: number for number, output in enumerate(plan.outputs)}
-        while waiting := sorted(members_of(tasks), key=lambda task: place[task.name]):
-            answer_waiting(waiting, readers[0], lambda passes: _run_tasks(passes, readers, pace, report))
-            _run_tasks(waiting, readers, pace, report)
+        computed = sorted((t for t in tasks if isinstance(t, ComputedTask)), key=lambda task: place[task.name])
+        while waiting := [task for task in computed if task.waiting]:
+            resumed = answer_waiting(
+                waiting, computed, readers[0], lambda passes: _run_tasks(passes, readers, pace, small, report)
+            )
+            _run_tasks(resumed, readers, pace, small, report)
     finally:
         for checkpoint in plan.checkpoints:
             checkpoint.close()
@@ -147,9 +158,15 @@ def _work(plan: Plan, sink: Sink, pace: Pace, progress: Progress | None) -> None
         progress(plan.cost.read_bytes, plan.cost.read_bytes)
 
 
-def _run_tasks(tasks: Sequence[Task], readers: Sequence[Reader], pace: Pace, report: Callable[[], None]) -> None:
+def _run_tasks(
+    tasks: Sequence[Task],
+    readers: Sequence[Reader],
+    pace: Pace,
+    small: Container[str],
+    report: Callable[[], None],
+) -> None:
     """Let a worker per reader carry out the tasks until none can go on."""
-    schedule = Schedule(tasks, max(pace.window, len(readers)), pace.order)
+    schedule = Schedule(tasks, max(pace.window, len(readers)), pace.order, small)
     workers = [threading.Thread(target=schedule.work, args=(r,), daemon=True) for r in readers]
     try:
         for worker in workers:

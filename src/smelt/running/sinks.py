@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smelt.planning.plan import Plan
+from smelt.running.hashing import Follower
 from smelt.tensors.platform import File, open_file, reserve, sync_file, write_at
 from smelt.tensors.shards import Shard
 
@@ -21,8 +23,8 @@ class Sink(Protocol):
     def write(self, name: str, start_byte: int, data: Bytes) -> None:
         """Put ``data`` at ``start_byte`` of the tensor ``name``."""
 
-    def complete(self) -> None:
-        """All bytes are there: make them last."""
+    def complete(self) -> Mapping[str, str]:
+        """All bytes are there: make them last, and return the sha256 of each file by its name."""
 
     def close(self) -> None:
         """Let go of everything."""
@@ -36,8 +38,8 @@ class FileSink:
     """
 
     def __init__(self, plan: Plan, folder: Path) -> None:
-        self._files: list[File] = []
-        self._places: dict[str, tuple[File, int]] = {}
+        self._files: dict[str, tuple[File, Follower]] = {}
+        self._places: dict[str, tuple[File, Follower, int]] = {}
         try:
             for shard in plan.shards:
                 self._create(shard, folder)
@@ -47,25 +49,37 @@ class FileSink:
 
     def _create(self, shard: Shard, folder: Path) -> None:
         file = open_file(folder / shard.file_name, "xb")
-        self._files.append(file)
-        reserve(file, shard.size_bytes)
-        write_at(file, shard.header, 0)
+        try:
+            reserve(file, shard.size_bytes)
+            write_at(file, shard.header, 0)
+            follower = Follower(folder / shard.file_name, shard.size_bytes)
+        except BaseException:
+            file.close()
+            raise
+        self._files[shard.file_name] = (file, follower)
+        follower.add(0, len(shard.header))
         for name, stored in shard.tensors.items():
-            self._places[name] = (file, len(shard.header) + stored.start)
+            self._places[name] = (file, follower, len(shard.header) + stored.start)
 
     def write(self, name: str, start_byte: int, data: Bytes) -> None:
         """Write at the tensor's place in its file."""
-        file, offset = self._places[name]
-        write_at(file, data, offset + start_byte)
+        file, follower, offset = self._places[name]
+        start = offset + start_byte
+        write_at(file, data, start)
+        follower.add(start, start + len(data))
 
-    def complete(self) -> None:
-        """Wait until the bytes are on the disk."""
-        for file in self._files:
+    def complete(self) -> Mapping[str, str]:
+        """Wait until the bytes are on the disk; what is not hashed yet is hashed meanwhile."""
+        for _, follower in self._files.values():
+            follower.release()
+        for file, _ in self._files.values():
             sync_file(file)
+        return {name: follower.finish() for name, (_, follower) in self._files.items()}
 
     def close(self) -> None:
         """Close the files."""
-        for file in self._files:
+        for file, follower in self._files.values():
+            follower.stop()
             file.close()
 
 
@@ -84,8 +98,9 @@ class MemorySink:
         """Copy into the tensor's array."""
         self._bytes[name][start_byte : start_byte + len(data)] = data
 
-    def complete(self) -> None:
-        """Nothing to do."""
+    def complete(self) -> Mapping[str, str]:
+        """Nothing to do: there are no files."""
+        return {}
 
     def close(self) -> None:
         """Nothing to do."""

@@ -13,7 +13,7 @@ from smelt.algebra.grid import LANES
 from smelt.algebra.interpreter import Floats, Tile
 from smelt.algebra.numbers import Value
 from smelt.planning.cost import span_elements, tile_elements
-from smelt.planning.plan import Extent, Input, stored_dtype
+from smelt.planning.plan import Extent, Input
 from smelt.tensors.checkpoint import Checkpoint
 from smelt.tensors.dtypes import DType, decode
 
@@ -21,6 +21,7 @@ Bytes = NDArray[np.uint8]
 
 # Dtypes that kernels decode themselves.
 CODES = {"F32": FLOAT32, "BF16": BFLOAT16}
+FLOATS: np.dtype[np.floating] = np.dtype(np.float32)
 # What a span of all inputs may take: it is read, and read again by the kernel from the second cache.
 SPAN_BYTES = 2**20
 
@@ -56,6 +57,7 @@ class Reader:
 
     def __init__(self, checkpoints: Sequence[Checkpoint], span: int | None = None, tile: int | None = None) -> None:
         self._checkpoints = checkpoints
+        self._specs = [checkpoint.specs for checkpoint in checkpoints]
         self._span = span
         self._tile = tile
         self._buffers: dict[int, Bytes] = {}
@@ -77,8 +79,7 @@ class Reader:
         Raises:
             RunError: when an input cannot be read.
         """
-        widest = max((stored_dtype(self._checkpoints, e).size_bytes for i in inputs for e in i), default=1)
-        span = self._span or span_elements(len(inputs), widest)
+        span = self._span or self._span_elements(inputs, stop - start)
         tile = self._tile or tile_elements(len(inputs))
         if whole_rows and start % columns == 0 and stop % columns == 0:
             span, tile = (max(size // columns, 1) * columns for size in (span, tile))
@@ -108,7 +109,7 @@ class Reader:
     def _fill(self, number: int, extents: Input, start: int, stop: int, raw: Bytes) -> int:
         width = -(-(stop - start) * 4 // 8) * 8
         place = raw[number * width : (number + 1) * width]
-        dtype = stored_dtype(self._checkpoints, extents[0])
+        dtype = self._dtype(extents[0])
         if len(extents) == 1 and dtype.name in CODES:
             size = dtype.size_bytes
             self._read_bytes(extents[0], (extents[0].start + start) * size, place[: (stop - start) * size])
@@ -117,17 +118,59 @@ class Reader:
         floats[:] = _decode(self._read(number, extents, start, stop), start, stop, np.dtype(np.float32))
         return CODES["F32"]
 
+    def gather(self, inputs: Sequence[Input], starts: Sequence[int], length: int) -> Span:
+        """Return runs of ``length`` elements as one span."""
+        total = length * len(starts)
+        width = -(-total * 4 // 8) * 8
+        raw = self._buffer(-1, width * max(len(inputs), 1))
+        codes = []
+        for number, extents in enumerate(inputs):
+            place = raw[number * width : (number + 1) * width]
+            codes.append(self._gather_one(extents, starts, length, place))
+        offsets = np.arange(len(inputs), dtype=np.int64) * width
+        return Span(0, total, raw, offsets, np.array(codes, np.int64))
+
+    def _gather_one(self, extents: Input, starts: Sequence[int], length: int, place: Bytes) -> int:
+        dtype = self._dtype(extents[0])
+        if len(extents) == 1 and dtype.name in CODES:
+            size = length * dtype.size_bytes
+            for run, start in enumerate(starts):
+                first = (extents[0].start + start) * dtype.size_bytes
+                self._read_bytes(extents[0], first, place[run * size : (run + 1) * size])
+            return CODES[dtype.name]
+        floats = place.view(np.float32)
+        for run, start in enumerate(starts):
+            found = _decode(self._read(-2, extents, start, start + length), start, start + length, FLOATS)
+            floats[run * length : (run + 1) * length] = found
+        return CODES["F32"]
+
     def raw(self, pieces: Input, start: int, stop: int, number: int = 0) -> Iterator[Bytes]:
         """Yield the stored bytes of elements [start, stop); each is valid until the next read of that ``number``."""
-        width = stored_dtype(self._checkpoints, pieces[0]).size_bytes
+        width = self._dtype(pieces[0]).size_bytes
         span = self._span or span_elements(1, width)
         for low in range(start, stop, span):
             for piece in self._read(number, pieces, low, min(low + span, stop)):
                 yield piece.raw
 
+    def _dtype(self, extent: Extent) -> DType:
+        return self._specs[extent.checkpoint][extent.tensor].dtype
+
+    def _span_elements(self, inputs: Sequence[Input], elements: int) -> int:
+        if elements <= LANES:  # a span is never shorter
+            return LANES
+        return span_elements(len(inputs), max((self._dtype(e).size_bytes for i in inputs for e in i), default=1))
+
     def _read(self, number: int, extents: Input, start: int, stop: int) -> list[Piece]:
+        if len(extents) == 1:
+            dtype = self._dtype(extents[0])
+            raw = self._buffer(number, (stop - start) * dtype.size_bytes)[: (stop - start) * dtype.size_bytes]
+            self._read_bytes(extents[0], (extents[0].start + start) * dtype.size_bytes, raw)
+            return [Piece(start, stop, dtype, raw)]
+        return self._join(number, extents, start, stop)
+
+    def _join(self, number: int, extents: Input, start: int, stop: int) -> list[Piece]:
         pieces, position, used = [], 0, 0
-        dtypes = [stored_dtype(self._checkpoints, e) for e in extents]
+        dtypes = [self._dtype(e) for e in extents]
         buffer = self._buffer(number, (stop - start) * max(d.size_bytes for d in dtypes))
         for extent, dtype in zip(extents, dtypes, strict=True):
             low, high = max(start, position), min(stop, position + extent.count)

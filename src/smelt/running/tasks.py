@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -80,6 +80,26 @@ class CopyTask:
         )
 
 
+@dataclass(frozen=True)
+class Looks:
+    """What a question may look at beside its passes."""
+
+    task: ComputedTask
+    reader: Reader
+
+    def block(self, operand: Expr, start: int, stop: int) -> NDArray[np.generic]:
+        """Return elements [start, stop) of an operand."""
+        return self.task.evaluate(self.reader, operand, start, stop)
+
+    def runs(self, operand: Expr, starts: Sequence[int], length: int) -> NDArray[np.generic]:
+        """Return runs of elements, at once where a kernel can take them for one."""
+        kernel = self.task.compile_nodes([operand])
+        if kernel is not None and kernel.program.is_local:
+            values = kernel.runs(self.reader, starts, length)
+            return values if operand.models is not None else values[0]
+        return np.concatenate([self.block(operand, s, s + length) for s in starts], axis=-1)
+
+
 class ComputedTask:
     """An output that is computed.
 
@@ -101,7 +121,7 @@ class ComputedTask:
         self._engine = engine
         self._final: Compiled | None = None  # the kernel of the result, once nothing is asked any more
         self._sums: Compiled | None = None  # that of all sums of the pass
-        self._counts: dict[int, Compiled | None] = {}  # those of its selections
+        self._counts: Compiled | None = None  # that of all its selections
         self._precision: np.dtype[np.floating] = np.dtype(output.precision)
         self._answers: dict[str, Value] = {}
         self._questions: list[Question] = []
@@ -110,6 +130,7 @@ class ComputedTask:
         self._template = template
         self.elements = output.spec.elements
         self.key_bytes = self._precision.itemsize
+        self.model_questions = tuple(n.attributes for stage in self._stages for n in stage if n.attributes)
         self.waiting: list[Expr] = []  # questions about the whole model, which this task alone cannot answer
 
     def prepare(self, reader: Reader) -> None:
@@ -119,7 +140,7 @@ class ComputedTask:
             self.waiting = [node for node in stage if node.attributes]
             self._questions = [self._ask(node) for node in stage if not node.attributes]
             for question in self._questions:
-                question.prepare(partial(self._evaluate, reader), self.blocks <= 1)
+                question.prepare(Looks(self, reader), self.blocks <= 1)
             self._collect_answers()
         if self.waiting and not self._questions:
             return
@@ -139,7 +160,7 @@ class ComputedTask:
         if not self._questions:
             return True
         for question, parts in zip(self._questions, self._partials, strict=True):
-            question.conclude(parts, partial(self._evaluate, reader))
+            question.conclude(parts, Looks(self, reader))
         self._collect_answers()
         return bool(self.waiting) and not self._questions
 
@@ -165,7 +186,7 @@ class ComputedTask:
         self, attributes: tuple[Attribute, ...], start: int, stop: int, reader: Reader
     ) -> NDArray[np.generic]:
         """Return elements [start, stop) of what is selected from, shape (models, stop − start)."""
-        values = self._evaluate(reader, self._waiting_for(attributes).args[0], start, stop)
+        values = self.evaluate(reader, self._waiting_for(attributes).args[0], start, stop)
         return values.reshape(-1, values.shape[-1])
 
     def resume(self, attributes: tuple[Attribute, ...], answer: Value) -> None:
@@ -195,7 +216,7 @@ class ComputedTask:
         values = solve(program.numbers, self._output.slots, self._sizes, self._answers)
         return program, meet(program.numbers, values, self._precision)
 
-    def _evaluate(self, reader: Reader, node: Expr, start: int, stop: int) -> NDArray[np.generic]:
+    def evaluate(self, reader: Reader, node: Expr, start: int, stop: int) -> NDArray[np.generic]:
         """Return a few elements of an expression: a sample, or one block."""
         parts = [values[0] for _, values in self._values([node], start, stop, reader)]
         return np.concatenate(parts, axis=-1)
@@ -204,15 +225,16 @@ class ComputedTask:
         """Get the kernels of this pass ready, once for all of its blocks."""
         sums = [q for q in self._questions if isinstance(q, Sum)]
         operands = {e.key: e for q in sums for e in q.operands}
-        self._sums = self._compiled(list(operands.values())) if sums else None
-        self._counts = {
-            id(q): self._compiled(q.operands)
-            for q in self._questions
-            if isinstance(q, Select) and q.brackets() is not None
-        }
-        self._final = None if self._questions or self.waiting else self._compiled([self._root])
+        self._sums = self.compile_nodes(list(operands.values())) if sums else None
+        counted = {q.operands[0].key: q.operands[0] for q in self._countable()}
+        self._counts = self.compile_nodes(list(counted.values())) if counted else None
+        self._final = None if self._questions or self.waiting else self.compile_nodes([self._root])
 
-    def _compiled(self, roots: Sequence[Expr]) -> Compiled | None:
+    def _countable(self) -> list[Select]:
+        """Return the selections of the pass that a compiled loop can count for."""
+        return [q for q in self._questions if isinstance(q, Select) and not q.counts_digits]
+
+    def compile_nodes(self, roots: Sequence[Expr]) -> Compiled | None:
         """Return the kernel for some nodes with its numbers, ``None`` where the interpreter computes them."""
         if not self._engine or not self.blocks:
             return None
@@ -234,7 +256,7 @@ class ComputedTask:
         self, roots: Sequence[Expr], start: int, stop: int, reader: Reader
     ) -> Iterator[tuple[int, list[NDArray[np.generic]]]]:
         """Yield the values of some nodes on elements [start, stop), run by run, with the first element of each."""
-        compiled = self._compiled(roots)
+        compiled = self.compile_nodes(roots)
         if compiled is None:
             yield from self._tiles(start, stop, reader, *self._ready(roots))
             return
@@ -273,11 +295,13 @@ class ComputedTask:
         if self._sums is not None:
             sums = [q for q in self._questions if isinstance(q, Sum)]
             partials.update(zip(map(id, sums), self._sums.sums(reader, start, stop, sums), strict=True))
-        for question in self._questions:
-            kernel = self._counts.get(id(question))
-            if kernel is not None and isinstance(question, Select):
-                partials[id(question)] = question.open_block(start, stop)
-                kernel.counts(reader, start, stop, question, partials[id(question)])
+        if self._counts is not None:
+            searches = []
+            for select in self._countable():
+                partials[id(select)] = select.open_block(start, stop)
+                row = self._counts.program.row_of[select.operands[0].key]
+                searches += select.searches(partials[id(select)], row)
+            self._counts.counts(reader, start, stop, searches)
         self._interpret([q for q in self._questions if id(q) not in partials], start, stop, reader, partials)
         for question, parts in zip(self._questions, self._partials, strict=True):
             parts[number] = question.close_block(partials[id(question)])

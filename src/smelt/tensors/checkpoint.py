@@ -212,10 +212,12 @@ class Checkpoint:
 
     @property
     def _place(self) -> Place:
-        with self._lock:
-            if self._opened is None:
-                self._opened = self._open()
-            return self._opened
+        # Every read of every tensor comes by here, so no lock is taken once it is open.
+        opened = self._opened
+        if opened is None:
+            with self._lock:
+                opened = self._opened = self._opened or self._open()
+        return opened
 
     def _open(self) -> Place:
         if isinstance(self._source, Mapping):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smelt.errors import InputError, RunError
-from smelt.tensors.platform import Buffer, File, open_file, read_at
+from smelt.tensors.platform import Buffer, File, advise_sequential, open_file, read_at
 from smelt.tensors.safetensors import read_header
 from smelt.tensors.spec import TensorSpec
 from smelt.tensors.weights import Extent, WeightFiles, explain_conversion, find_weights, is_weights, join_headers
@@ -82,15 +82,16 @@ class LocalFiles:
         return tuple(Path(os.path.realpath(path)) for path in files)
 
     def _borrow(self, file_name: str) -> File:
+        return self._open.get(file_name) or self._borrow_anew(file_name)
+
+    def _borrow_anew(self, file_name: str) -> File:
         with self._lock:
-            file = self._open.pop(file_name, None)
-            if file is None:
-                file = _open_weights(self._folder / file_name)
-            if len(self._open) >= _OPEN_FILES:
-                # Only forgotten: another thread may be reading, and the last one to let go of it closes it.
-                del self._open[next(iter(self._open))]
-            self._open[file_name] = file
-            return file
+            if file_name not in self._open:
+                while len(self._open) >= _OPEN_FILES:
+                    # Only forgotten: another thread may be reading, and the last one to let go of it closes it.
+                    del self._open[next(iter(self._open))]
+                self._open[file_name] = _open_weights(self._folder / file_name)
+            return self._open[file_name]
 
 
 def open_path(path: Path, shown: Path) -> LocalFiles:
@@ -150,9 +151,11 @@ def read_whole(path: Path) -> bytes:
 
 def _open_weights(path: Path) -> File:
     try:
-        return open_file(path, "rb")
+        file = open_file(path, "rb")
     except OSError as error:
         raise RunError(f"{path}: cannot be opened any more: {error.strerror}") from error
+    advise_sequential(file)
+    return file
 
 
 def _fingerprint(path: Path, where: str) -> Fingerprint:

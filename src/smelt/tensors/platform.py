@@ -1,4 +1,4 @@
-"""The calls that differ between operating systems: positional reads and writes, reserving, syncing, renaming.
+"""The calls that differ between operating systems: positional reads and writes, advice, reserving, syncing, renaming.
 
 Where the system reads and writes at a position by itself (Linux, macOS), threads share a file freely. Elsewhere
 (Windows) a lock around seek and read does the same; ``open_file(..., positional=False)`` asks for that anywhere.
@@ -11,7 +11,7 @@ import io
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,8 +75,10 @@ def read_at(file: File, buffer: Buffer, offset: int) -> None:
     view = _as_bytes(buffer)
     done = 0
     while done < len(view):
-        with _named(file.path, "read"):
+        try:
             count = _read_once(file, view[done : done + _CALL_LIMIT_BYTES], offset + done)
+        except OSError as error:
+            raise _explain(file.path, "read", error) from error
         if count == 0:
             raise RunError(
                 f"{file.path}: truncated: bytes {offset} to {offset + len(view)} are needed, "
@@ -94,8 +96,27 @@ def write_at(file: File, data: Buffer, offset: int) -> None:
     view = _as_bytes(data)
     done = 0
     while done < len(view):
-        with _named(file.path, "written"):
+        try:
             done += _write_once(file, view[done : done + _CALL_LIMIT_BYTES], offset + done)
+        except OSError as error:
+            raise _explain(file.path, "written", error) from error
+
+
+def advise_sequential(file: File) -> None:
+    """Tell the system that the file will be read from its start to its end; does nothing where it takes no advice."""
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError):
+            os.posix_fadvise(file.stream.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+
+
+def start_flush(file: File, offset: int, size_bytes: int) -> None:
+    """Let the system begin to write a part of the file to the disk, and not wait for it; a hint, of no effect elsewhere.
+
+    Linux does so with what is declared to be of no further use; what has reached the disk may leave the page cache.
+    """
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError):
+            os.posix_fadvise(file.stream.fileno(), offset, size_bytes, os.POSIX_FADV_DONTNEED)
 
 
 def reserve(file: File, size_bytes: int) -> None:
@@ -177,4 +198,8 @@ def _named(path: Path, verb: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunError(f"{path}: cannot be {verb}: {error.strerror or error}") from error
+        raise _explain(path, verb, error) from error
+
+
+def _explain(path: Path, verb: str, error: OSError) -> RunError:
+    return RunError(f"{path}: cannot be {verb}: {error.strerror or error}")

@@ -1,0 +1,101 @@
+"""The compiled engine gives the interpreter's bytes, for every method."""
+
+import pytest
+
+from engine_families import (
+    LARGE,
+    OUT_DTYPES,
+    SMALL,
+    check_same,
+    draw,
+    draw_outliers,
+    draw_special,
+    draw_ties,
+    few_variants,
+    model_count,
+    plan_variant,
+    storages_for,
+)
+from smelt.algebra.declare import catalogue
+from smelt.algebra.grid import BLOCK
+from smelt.running.runner import Pace
+from smelt.testing.variants import variants_of
+from tiny import BF16
+
+# Odd reads: a lane's width, none that divides a block, several tiles and a part of one.
+PACES = (Pace(1), Pace(2, span=256), Pace(2, span=256 * 7, window=1))
+SELECTING = ("breadcrumbs", "breadcrumbs_ties", "ram", "sce", "ties", "arcee_fusion")
+
+
+def few(names):
+    """Return the few variants of methods; all but two of each method are for the full suite."""
+    cases = []
+    for name in names:
+        for place, variant in enumerate(few_variants(name)):
+            marks = [pytest.mark.full] if place > 1 else []
+            cases.append(pytest.param(variant, id=f"{name}-{place}", marks=marks))
+    return cases
+
+
+@pytest.mark.parametrize("variant", few(catalogue()))
+def test_dtypes_and_awkward_sizes(variant):
+    models = draw(model_count(variant), SMALL, storages_for(variant))
+    check_same(plan_variant(variant, models), *PACES)  # stored as the first model is
+
+
+@pytest.mark.parametrize("out_dtype", OUT_DTYPES)
+@pytest.mark.parametrize("name", ["linear", "ties", "della"])
+def test_all_pairs_of_dtypes(name, out_dtype):
+    variant = variants_of(name)[0]
+    models = draw(model_count(variant), SMALL, storages_for(variant))
+    check_same(plan_variant(variant, models, out_dtype=out_dtype), *PACES)
+
+
+@pytest.mark.parametrize("variant", few(catalogue()))
+def test_special_values(variant):
+    for dtype in ("f4", BF16):
+        models = draw_special(model_count(variant), SMALL, dtype)
+        check_same(plan_variant(variant, models))
+    check_same(plan_variant(variant, models, out_dtype="float32"))
+
+
+@pytest.mark.parametrize("variant", few(catalogue()))
+def test_ties(variant):
+    check_same(plan_variant(variant, draw_ties(model_count(variant), SMALL)))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", list(catalogue()))
+def test_every_variant(name):
+    for variant in variants_of(name):
+        models = draw(model_count(variant), SMALL, storages_for(variant))
+        for out_dtype in OUT_DTYPES:
+            check_same(plan_variant(variant, models, out_dtype=out_dtype))
+
+
+@pytest.mark.parametrize("variant", few(catalogue()))
+def test_several_blocks(variant):
+    sizes = {name: LARGE[name] for name in ("blocks of rows", "block and one")}
+    models = draw(model_count(variant), sizes, ["bfloat16"])
+    check_same(plan_variant(variant, models), Pace(2))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("variant", few(catalogue()))
+def test_all_large_sizes(variant):
+    for storage in ("bfloat16", "float32"):
+        models = draw(model_count(variant), LARGE, [storage])
+        check_same(plan_variant(variant, models), Pace(2), Pace(1, span=2**16 + 256))
+
+
+@pytest.mark.parametrize("variant", few(SELECTING))
+def test_ties_at_the_threshold_of_several_blocks(variant):
+    models = draw_ties(model_count(variant), {name: LARGE[name] for name in ("blocks", "blocks of rows")})
+    check_same(plan_variant(variant, models), Pace(2))
+
+
+@pytest.mark.parametrize("variant", few(SELECTING))
+def test_brackets_that_miss(variant):
+    """A sample of runs overlooks a stretch of large differences, so that its bracket does not hold the threshold."""
+    models = draw_outliers(model_count(variant), 6 * BLOCK + 5)
+    check_same(plan_variant(variant, models), Pace(2))
