@@ -1,4 +1,4 @@
-"""The documentation runs: what README.md shows is executed, and no file is missing from the layout."""
+"""The documentation runs: what README.md and CONTRIBUTING.md show is executed, and the layout misses no file."""
 
 import os
 import re
@@ -6,12 +6,17 @@ import runpy
 import shlex
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
+from released import released_methods, unfinished_methods
+from smelt.algebra.declare import find
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
 def blocks(language):
@@ -58,7 +63,10 @@ def test_the_layout_names_every_file_once():
     listed = re.findall(r"^\| `([^`]+\.py)`", layout, re.MULTILINE)
     package = ROOT / "src" / "smelt"
     there = [p.relative_to(package).as_posix() for p in package.rglob("*.py") if p.name != "__init__.py"]
-    assert sorted(name for name in listed if name != "__init__.py") == sorted(there)
+    released = {find(name).function.__module__ for name in released_methods()}
+    unfinished = {m.function.__module__ for m in unfinished_methods().values()} - released
+    new = [module.removeprefix("smelt.").replace(".", "/") + ".py" for module in unfinished]
+    assert sorted(name for name in listed if name != "__init__.py") == sorted(p for p in there if p not in new)
 
 
 def test_the_flags_of_mergekit_are_documented():
@@ -69,14 +77,15 @@ def test_the_flags_of_mergekit_are_documented():
 
 
 def test_the_methods_are_documented_for_people_who_come_from_mergekit():
-    from smelt.algebra.declare import catalogue
-
     text = (ROOT / "docs" / "mergekit.md").read_text(encoding="utf-8")
-    assert [name for name in catalogue() if name not in text] == []
+    assert [name for name in released_methods() if name not in text] == []
 
 
 def test_the_pages_of_the_methods_are_those_of_their_declarations():
     pages = runpy.run_path(str(ROOT / "tools" / "write_docs.py"))["pages"]()
+    for name in unfinished_methods():
+        del pages[f"{name}.md"]
+        pages["README.md"] = re.sub(rf"^\| \[{name}\].*\n", "", pages["README.md"], flags=re.MULTILINE)
     there = {p.name: p.read_text(encoding="utf-8") for p in (ROOT / "docs" / "methods").iterdir()}
     assert sorted(there) == sorted(pages)
     stale = [name for name, text in pages.items() if there[name] != text]
@@ -105,3 +114,24 @@ def test_a_terminal_shows_no_markup():
 
     for method in catalogue().values():
         assert not re.search(r"`|\*\*|^#|\| ---", describe_method(method), re.MULTILINE), method.name
+
+
+def test_the_method_of_contributing_passes_the_suite_and_merges(tmp_path):
+    (code,) = [
+        textwrap.dedent(c) for c in re.findall(r"^ *```python\n(.*?)```", CONTRIBUTING, re.M | re.S) if "@method(" in c
+    ]
+    (tmp_path / "agreement.py").write_text(code, encoding="utf-8")
+    check = """
+        import numpy as np, smelt, smelt.methods, smelt.testing
+        smelt.methods.__path__.append(".")
+        import smelt.methods.agreement
+        smelt.testing.check_method("unanimous")
+        assert smelt.testing.suggest_properties("unanimous") == ()
+        base, one, two = (smelt.Checkpoint({"w": np.float32(x)}) for x in ([1, 1, 1], [2, 0, 3], [4, 2, 1]))
+        merged = smelt.merge(smelt.methods.unanimous(base, [one, two], lambda_=0.5))
+        assert merged["w"].tolist() == [2.0, 1.0, 1.0], merged["w"]
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(check)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr

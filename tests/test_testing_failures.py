@@ -8,7 +8,8 @@ import pytest
 from smelt import testing
 from smelt.algebra import declare
 from smelt.algebra.declare import Bounds, Fraction, PerModel, catalogue
-from smelt.algebra.vocabulary import absolute, dot, max_models, norm, sum_models, where
+from smelt.algebra.grid import BLOCK
+from smelt.algebra.vocabulary import absolute, dot, equal, max_models, nonzero, norm, size, sum_models, where
 from smelt.testing.variants import Variant, variants_of
 
 PROPERTIES = ("fixed point", "model order", "scale", "translation", "rotation")
@@ -47,6 +48,11 @@ def drop_small(base, models):
     return base + sum_models(where(absolute(deltas) > 1e-5, deltas, 0.0))
 
 
+def drop_tiny(base, models):
+    deltas = models - base
+    return base + sum_models(where(absolute(deltas) > 1e-10, deltas, 0.0))
+
+
 def double_base(base, models):
     return 2.0 * base + sum_models(models - base)
 
@@ -66,6 +72,8 @@ def ignore_order_but_in_one_setting(models, *, turned: bool = False, mode: Liter
         (take_first, "model order", "the models in the order [2, 3, 1] give another result"),
         (ignore_order_but_in_one_setting, "model order", "turned=True, mode=odd"),
         (drop_small, "scale", "the differences from the base times 128 do not give the result times 128"),
+        (drop_tiny, "scale", "times 9.53674e-07 do not"),
+        (lambda models: where(absolute(models) > 1e-10, models, 0.0)[0], "scale", "the models times 9.09495e-13 do"),
         (lambda models: where(models > 0.01, models, 0.0)[0], "scale", "the models times"),
         (double_base, "translation", "one tensor added to all models is not added to the result"),
         (add_up, "translation", "one tensor added"),
@@ -120,6 +128,46 @@ def test_bytes_that_change_from_run_to_run_fail(register):
 )
 def test_output_that_is_not_finite_fails(register, function, words):
     assert words in failure_of(testing.check_hostile_input, register(function))
+
+
+@pytest.mark.parametrize("pole", [0.0, 1.0])
+def test_output_that_is_not_finite_at_the_end_of_a_range_fails(register, pole):
+    def wrong(models, *, share: Fraction = 0.5):
+        return models[0] / (share - pole)
+
+    assert f"wrong(share={pole}) of 3 models: for models that" in failure_of(
+        testing.check_hostile_input, register(wrong)
+    )
+
+
+def test_a_refusal_at_the_end_of_a_range_passes(register):
+    def right(models, *, share: Fraction = 0.5):
+        return models[0] / nonzero(share, "share must not be 0")
+
+    testing.check_hostile_input(register(right))
+
+
+def test_overflow_in_float16_alone_fails(register):
+    wrong = register(lambda models: 100.0 * models[0])
+    assert "models that are huge, 'matrix in float16' holds" in failure_of(testing.check_hostile_input, wrong)
+
+
+def test_overflow_of_squares_fails_where_the_result_scales(register):
+    def wrong(models):
+        x = models[0]
+        return x * x / where(equal(x, 0.0), 1.0, absolute(x))
+
+    assert "models that are enormous" in failure_of(testing.check_hostile_input, register(wrong, holds=("scale",)))
+    testing.check_hostile_input(register(wrong))
+
+
+def test_bytes_that_change_in_long_rows_of_one_structure_alone_fail(register):
+    calls = itertools.count(1)
+
+    def wrong(models, *, turned: bool = False):
+        return models[0] * (where(size("row") > float(BLOCK), float(next(calls)), 1.0) if turned else 1.0)
+
+    assert "turned=True) of 3 models: 'long' has other bytes" in failure_of(testing.check_bytes, register(wrong))
 
 
 def test_a_method_that_refuses_fails(register):
@@ -187,6 +235,20 @@ class Silent(Bounds):
 def test_bounds_that_are_not_kept_fail(register, bounds, words):
     def wrong(models, *, share: Annotated[float, bounds] = 0.5):
         return share * models[0]
+
+    assert words in failure_of(testing.check_bounds, register(wrong))
+
+
+@pytest.mark.parametrize(
+    ("bounds", "words"),
+    [
+        (Loose(1.0, 9.0), "'steps' must be a whole number from 1 to 9, but 0 is taken"),
+        (Narrow(1.0, 9.0), "'steps' may be a whole number from 1 to 9, but 9 is refused"),
+    ],
+)
+def test_bounds_of_whole_numbers_that_are_not_kept_fail(register, bounds, words):
+    def wrong(models, *, steps: Annotated[int, bounds] = 5):
+        return float(steps) * models[0]
 
     assert words in failure_of(testing.check_bounds, register(wrong))
 

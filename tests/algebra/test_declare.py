@@ -153,6 +153,7 @@ def setting(type_=float, bounds=None, choices=()):
 TAKEN = [
     (setting(), [(1, 1.0), (-2.5, -2.5), (True, 1.0), (1e308, 1e308)]),
     (setting(bounds=Bounds(0, 1)), [(0, 0.0), (1, 1.0), (0.3, 0.3)]),
+    (setting(int, bounds=Bounds(1.0)), [(1, 1), (2.0, 2)]),
     (setting(bounds=Bounds(0.0, open_low=True)), [(5e-324, 5e-324), (7, 7.0)]),
     (setting(int), [(3, 3), (3.0, 3), (-1, -1), (10**30, 10**30), (False, 0)]),
     (setting(bool), [(True, True), (0, False), (1.0, True)]),
@@ -165,6 +166,8 @@ REFUSED = [
     (setting(bounds=Bounds(0, 1)), [-0.001, 1.001, math.nan, "0.5", math.inf], "a number from 0 to 1"),
     (setting(bounds=Bounds(0.0, open_low=True)), [0, -1, math.inf], "a number above 0"),
     (setting(bounds=Bounds(2.0)), [1.9], "a number of at least 2"),
+    (setting(int, bounds=Bounds(1.0)), [0, -3, 1.5], "a whole number of at least 1"),
+    (setting(int, bounds=Bounds(0.0, 9.0)), [10, -1], "a whole number from 0 to 9"),
     (setting(int), [2.5, math.inf, -math.inf, math.nan, "3", None], "a whole number"),
     (setting(bool), [2, "true", None, 0.5], "true or false"),
     (setting(str, choices=(True, False, "l1")), ["L1", 2, "true", None, [1]], "one of true, false, l1"),

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-
 from evaluating import X, Y, models
+
 from smelt.algebra import engine
 from smelt.algebra.engine import CompiledProgram, find_fault
 from smelt.algebra.expressions import slot, slots

@@ -12,13 +12,12 @@ from smelt.algebra.expressions import (
     constant,
     input_tensor,
     join_models,
-    renumber,
-    rewrite,
     slot,
     slots,
     stack,
     walk,
 )
+from smelt.algebra.rewriting import renumber, rewrite
 from smelt.algebra.vocabulary import (
     Noise,
     absolute,

@@ -8,6 +8,7 @@ import pytest
 import smelt
 from smelt.algebra.expressions import input_tensor, slot, slots, stack
 from smelt.algebra.formulas import coefficients, combination, describe
+from smelt.algebra.printing import print_number
 from smelt.algebra.vocabulary import (
     absolute,
     keep_largest,
@@ -235,3 +236,23 @@ def test_what_the_settings_decide_is_worked_out():
     guarded = where(slot(0) > 0.5, absolute(A), 0.0) * where(slot(0) - 1.0 < 0, 2.0, B)
     assert show(guarded, [0.75]) == "|A|·2"
     assert show(guarded, ["q"]) == "(|A| where q > 0.5, else 0)·(2 where q − 1 < 0, else B)"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.0, "1"),
+        (1 - 5e-13, "0.9999999999995"),
+        (-1.00000001, "−1.00000001"),
+        (0.1 + 0.2, "0.3"),
+        (1 / 3, "0.333333"),
+        (2.0**-24, "5.96046e−8"),
+        (1e6, "1e6"),
+        (1e30, "1e30"),
+        (1000000.5, "1000000.5"),
+        (0.0, "0"),
+        (math.inf, "inf"),
+    ],
+)
+def test_a_number_does_not_look_like_another_one(value, text):
+    assert print_number(value) == text

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-
 from evaluating import X, Y, models
+
 from smelt.algebra import engine
 from smelt.algebra.declare import catalogue
 from smelt.algebra.kernel_source import UnsupportedError, write_kernel

@@ -11,7 +11,7 @@ def nuslerp(models, weight, base=None, along="tensor"):
     total = weight[0] + weight[1]
     t = 0.5 if abs(total) < 1e-6 else weight[1] / total
     a, b, start = _from_base(models, base)
-    if along == "tensor":
+    if along == "tensor" or a.ndim < 2:  # a vector is a vector of its own
         value, terms = _turn(a.ravel(), b.ravel(), t)
         return _result(value.reshape(a.shape), terms.reshape(a.shape), start)
     rows = (lambda x: x.reshape(1, -1) if x.ndim < 2 else x.reshape(-1, x.shape[-1])) if a.size else np.atleast_2d

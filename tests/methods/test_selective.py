@@ -84,6 +84,31 @@ def test_sce_weight_grows_with_the_square_of_the_difference():
     np.testing.assert_allclose(merge("sce", base, [2 * a, b]), (4 * 2 * a + b) / 5, rtol=1e-12)
 
 
+@pytest.mark.parametrize("scale", [2.0**100, 2.0**-100])
+def test_sce_selects_at_any_scale(scale):
+    base, *models = (m["matrix"] for m in draw_family(np.random.default_rng(11), 3, np.float32))
+    deltas = [m - base for m in models]
+    plain = merge("sce", 0 * base, deltas, select_topk=0.3)
+    scaled = merge("sce", 0 * base, [np.float32(scale) * d for d in deltas], select_topk=0.3)
+    assert np.array_equal(scaled, np.float32(scale) * plain)
+    assert 0.05 < np.mean(plain != 0) < 0.35
+
+
+def test_sce_of_numbers_whose_squares_overflow_is_no_nan():
+    base, a, b = np.zeros(3), np.array([1e200, 1, 2]), np.array([2e200, 3, 2])
+    assert merge("sce", base, [a, b]).tolist() == [1.5e200, 2, 2]  # weights ½ and ½
+    assert merge("sce", base, [a, b], select_topk=1 / 2).tolist() == [1.5e200, 0, 0]  # of the two that vary, one
+    # An infinite entry spoils itself alone.
+    assert merge("sce", float32(0, 0), [float32(np.inf, 1), float32(1, 3)]).tolist() == [np.inf, 2]
+
+
+def test_an_infinite_entry_leaves_the_others_of_ram_alone():
+    base, models = float32(0, 0, 0), [float32(1, np.inf, 2), float32(3, 4, 0)]
+    assert merge("ram", base, models).tolist() == [2, np.inf, 2]
+    # Two shared and one unique: 1 + 0.5·min(2, 1).
+    assert merge("ramplus_tl", base, models, r=0.5, alpha=1.0).tolist() == [2, np.inf, 3]
+
+
 @BY_DTYPE
 @BY_COUNT
 @pytest.mark.parametrize(("method", "more"), [("ram", {}), ("ramplus_tl", {"r": 0.3, "alpha": 0.7})])

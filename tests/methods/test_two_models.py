@@ -94,3 +94,16 @@ def test_arcee_fusion_takes_entries_of_the_one_or_the_other_and_keeps_the_dtype(
     assert 0.001 < np.mean(result["large"] != a["large"]) < 0.5
     same = merge_tensors("arcee_fusion", a, {**a})
     assert all(np.array_equal(same[name], a[name]) for name in a)
+
+
+@pytest.mark.parametrize(("size", "spread"), [(0.02, 2e-6), (0.02, 2e-5), (0.02, 2e-3), (1.0, 1.0), (5.0, 10.0)])
+def test_arcee_fusion_of_close_models_chooses_as_in_float64(size, spread):
+    rng = np.random.default_rng(8)
+    a = (size * rng.standard_normal((300, 512))).astype(np.float32)
+    b = (a + spread * rng.standard_normal(a.shape)).astype(np.float32)
+    importance = oracles.importance(a, b)
+    low, middle, high = np.quantile(importance, [0.25, 0.5, 0.75])
+    expected = importance >= middle + 1.5 * (high - low)
+    taken = merge("arcee_fusion", a, b) == b
+    assert 0.01 < expected.mean() < 0.2
+    assert np.mean((taken != expected)[a != b]) < 1e-4

@@ -5,6 +5,7 @@ import json
 import pytest
 
 import golden
+from released import released_methods
 from smelt.algebra.declare import catalogue
 
 EXPECTED = json.loads(golden.DIGESTS.read_text(encoding="utf-8"))
@@ -17,6 +18,6 @@ def test_a_small_merge_gives_the_same_bytes(here, name):
 
 
 def test_every_method_that_is_exact_everywhere_has_a_golden_merge():
-    methods = [name for name, method in catalogue().items() if method.exact == "everywhere"]
+    methods = [name for name in released_methods() if catalogue()[name].exact == "everywhere"]
     assert sorted({name.partition("-")[0] for name in golden.MERGES}) == methods
     assert len(EXPECTED) == len(golden.MERGES) * len(golden.OUT_DTYPES)

@@ -4,9 +4,11 @@ import hashlib
 import shutil
 import subprocess
 import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
+
 import smelt
 import tiny
 from smelt.errors import RunError
@@ -30,7 +32,7 @@ def test_parts_in_any_order_by_many_threads(tmp_path, monkeypatch, size, seed):
     path.write_bytes(bytes(size))
     rng = np.random.default_rng(seed)
     cuts = sorted([0, *(int(c) for c in rng.integers(0, size + 1, 20)), size])
-    parts = list(zip(cuts, cuts[1:], strict=False))
+    parts = list(pairwise(cuts))
     rng.shuffle(parts)
     follower = Follower(path, size)
 
@@ -83,7 +85,7 @@ def test_the_checksums_of_an_output(here, threads):
         tiny.save_llama(here / name, seed, layers=6)
     smelt.merge(AVERAGE, "out", threads=threads, max_shard_size="500")
     files = sorted(path for path in (here / "out").iterdir() if path.name != "checksums.sha256")
-    assert sum(path.suffix == ".safetensors" for path in files) > 2
+    assert sum(path.suffix == ".safetensors" for path in files) == 2
     expected = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files)
     assert (here / "out" / "checksums.sha256").read_bytes() == expected.encode()
 

@@ -44,7 +44,7 @@ Property = Literal["fixed point", "model order", "scale", "translation", "rotati
 
 @dataclass(frozen=True)
 class Bounds:
-    """The closed range of a float setting; ``open_low`` leaves the lower end out; ``neutral`` means "not set"."""
+    """The closed range of a number; ``open_low`` leaves the lower end out; ``neutral`` means "not set"."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -104,7 +104,9 @@ class Setting:
             return "one of " + ", ".join(
                 "true" if c is True else "false" if c is False else str(c) for c in self.choices
             )
-        return {bool: "true or false", int: "a whole number"}.get(self.type, str(self.bounds))
+        if self.type is int:
+            return "a whole number" if self.bounds == Bounds() else str(self.bounds).replace("number", "whole number")
+        return "true or false" if self.type is bool else str(self.bounds)
 
     def check(self, value: Any) -> Any:
         """Return ``value`` as this setting's type.
@@ -119,7 +121,7 @@ class Setting:
                     return choice
         elif self.type is bool and (isinstance(value, bool) or value in (0, 1)):
             return bool(value)
-        elif self.type is int and isinstance(value, int | float) and value % 1 == 0:
+        elif self.type is int and isinstance(value, int | float) and value % 1 == 0 and self.bounds.admit(value):
             return int(value)
         elif self.type is float and isinstance(value, int | float) and self.bounds.admit(value):
             return float(value)

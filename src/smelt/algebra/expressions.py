@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Union
 
@@ -287,29 +287,3 @@ def walk(*roots: Expr) -> list[Expr]:
             pending.append((node, True))
             pending.extend((a, False) for a in reversed(node.args))
     return list(seen.values())
-
-
-def rewrite(root: Expr, change: Callable[[Expr], Expr]) -> Expr:
-    """Return ``root`` with ``change`` applied to every node, arguments first."""
-    done: dict[str, Expr] = {}
-    for node in walk(root):
-        args = tuple(done[a.key] for a in node.args)
-        same = all(x is y for x, y in zip(args, node.args, strict=True))
-        moved = node if same else replace(node, args=args)
-        done[node.key] = change(moved)
-    return done[root.key]
-
-
-def renumber(root: Expr, inputs: Sequence[int], first_slot: int, first_key: int) -> Expr:
-    """Return ``root`` with input ``inputs[i]`` for input ``i``, and slots and noise streams counted from the given."""
-
-    def change(node: Expr) -> Expr:
-        if node.op == "input":
-            return input_tensor(inputs[int(node.attributes[0] or 0)])
-        first = {"slot": first_slot, "slots": first_slot, "uniform": first_key}.get(node.op)
-        if not first:
-            return node
-        attributes = (int(node.attributes[0] or 0) + first, *node.attributes[1:])
-        return replace(node, attributes=attributes)
-
-    return rewrite(root, change)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from smelt.algebra.expressions import Expr, Sort, constant, rewrite, slot, walk
+from smelt.algebra.expressions import Expr, Sort, constant, slot, walk
 from smelt.algebra.numbers import numbers_in, solve
 from smelt.algebra.printing import SIGNS, constant_value, print_number, print_parts
+from smelt.algebra.rewriting import rewrite
 from smelt.errors import SmeltError
 
 BINARY = ("add", "subtract", "multiply", "divide", "minimum", "maximum")

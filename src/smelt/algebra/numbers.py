@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from smelt.algebra.elementary import acos, exp, log, sin
 from smelt.algebra.expressions import PER_ELEMENT, QUESTIONS, Expr, Sort, walk
-from smelt.algebra.vocabulary import scalar_body
+from smelt.algebra.scalars import scalar_body
 from smelt.errors import InputError
 
 # An array or scalar of float64 or bool, a Gram matrix, or a selection (thresholds, cuts).

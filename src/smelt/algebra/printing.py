@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
+from typing import Any
 
 from smelt.algebra.expressions import QUESTIONS, Expr, constant
 from smelt.algebra.vocabulary import same_sign
@@ -58,14 +59,16 @@ def print_parts(root: Expr, names: Sequence[str], slots: Sequence[float] | Seque
     return [body, *parts[:MOST_PARTS], *(["…"] if len(parts) > MOST_PARTS else [])]
 
 
-def print_number(value: object) -> str:
+def print_number(value: Any) -> str:
     """Return a number with a true minus sign and a short exponent.
 
-    It has six digits at most; where fewer would make it look like another number (1 − 5e-13 like 1), as many as it takes.
+    It has six digits at most; where fewer would make it look like another number (1 − 5e-13 like 1), up to 15.
     """
     text = f"{value:g}"
     digits = text.partition("e")[0].lstrip("-0.").replace(".", "")
-    mantissa, mark, exponent = (text if len(digits) >= SHOWN else f"{value:.15g}").partition("e")
+    if len(digits) < SHOWN and float(text) != value:
+        text = f"{value:.15g}"
+    mantissa, mark, exponent = text.partition("e")
     return (f"{mantissa}e{int(exponent)}" if mark else mantissa).replace("-", "−")
 
 

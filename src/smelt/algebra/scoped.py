@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from smelt.algebra.expressions import Expr
 from smelt.algebra.grid import BLOCK, LANES, rows_and_columns
-from smelt.algebra.numbers import Value
+from smelt.algebra.numbers import Value, sum_exactly
 from smelt.algebra.products import fold_in_halves, products, sums_of, symmetric
 from smelt.algebra.selection import magnitude_keys
 
@@ -79,13 +79,17 @@ class RowSum:
 
 
 class ColumnSum:
-    """``total``, ``dot`` and ``gram`` per column: rows added in order within a block, blocks in order."""
+    """``total``, ``dot`` and ``gram`` per column: rows added in order within a block, blocks in order.
+
+    A vector (and a scalar) is one column, as it is one row.
+    """
 
     def __init__(self, node: Expr, shape: tuple[int, ...]) -> None:
         self.node = node
         self.operands = node.args
         self.answer: Value | None = None
         _, self._columns = rows_and_columns(shape)
+        self._is_vector = len(shape) < 2
         self._sums = sums_of(node)
 
     def prepare(self, look: Any, whole: bool) -> None:
@@ -117,6 +121,8 @@ class ColumnSum:
         with np.errstate(all="ignore"):
             for strip in partials:
                 sums[:, strip.first : strip.first + strip.values.shape[1]] += strip.values
+        if self._is_vector:
+            sums[:] = np.array([sum_exactly(terms) for terms in sums.tolist()], np.float64)[:, None]
         self.answer = symmetric(self.node, sums)
 
 

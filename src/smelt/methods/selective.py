@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import frexp, isfinite, ldexp
 from typing import Annotated
 
 from smelt.algebra.declare import Bounds, Fraction, Positive, method
@@ -12,16 +13,21 @@ from smelt.algebra.vocabulary import (
     equal,
     floor,
     kth_largest,
+    largest,
     max_models,
     minimum,
     ratio,
     same_sign,
+    scalar_function,
     selected,
     size,
     sum_models,
     total,
     where,
 )
+
+# Float64 sums of squares above this are infinite, or about to be.
+TOO_LARGE = 1e308
 
 Share = Annotated[float, Bounds(0.0, 1.0, neutral=1.0)]
 
@@ -47,7 +53,8 @@ def sce(base: Expr, models: Expr, *, select_topk: Share | None = 1.0) -> Expr:
 
     Differences: the paper's code uses the selection for the weights only; here, as in mergekit, for the merge too.
     Where nothing varies (one model, or equal ones) everything is kept, while mergekit writes a tensor of a wrong shape.
-    mergekit's weights are equal for differences below 1e-3; here they are what the paper says at any size.
+    mergekit's weights are equal for differences below 1e-3; here they are what the paper says at any size,
+    and equal only where a sum of squares overflows float64 (differences above 1e150, or infinite).
 
     Reference: Wan et al., FuseChat: Knowledge Fusion of Chat Models, 2024.
     """
@@ -56,7 +63,7 @@ def sce(base: Expr, models: Expr, *, select_topk: Share | None = 1.0) -> Expr:
         kept = where(most_varying(kept, select_topk), kept, 0.0)
     energy = dot(kept, kept)
     mass = sum_models(energy)
-    weight = where(mass > 0, energy / where(mass > 0, mass, 1.0), 1.0 / len(kept))
+    weight = where((mass > 0) & (mass < TOO_LARGE), energy / where(mass > 0, mass, 1.0), 1.0 / len(kept))
     agree = same_sign(kept, sum_models(kept))
     merged = sum_models(where(agree, weight * kept, 0.0))
     return base + ratio(merged, sum_models(where(agree, weight, 0.0)))
@@ -65,12 +72,19 @@ def sce(base: Expr, models: Expr, *, select_topk: Share | None = 1.0) -> Expr:
 def most_varying(deltas: Expr, share: Expr | float) -> Expr:
     """Return the mask of the ``share`` of varying entries with the largest population variance over the models."""
     count = float(len(deltas))
-    spread = deltas - sum_models(deltas) / count
+    scaled = deltas / power_of_two(max_models(largest(absolute(deltas))))[0]  # so that no square leaves float32
+    spread = scaled - sum_models(scaled) / count
     varies = max_models(deltas) > -max_models(-deltas)  # the mean of equal numbers can be rounded away from them
     variance = where(varies, sum_models(spread * spread) / count, 0.0)
     varying = total(where(varies, 1.0, 0.0))
     wanted = where(varying > 0, floor(share * varying), size())
     return selected(variance, kth_largest(variance, wanted))
+
+
+@scalar_function(returns=1)
+def power_of_two(x: float) -> tuple[float]:
+    """Return the largest power of two that is not above x; 1 for 0 and what is not finite."""
+    return (ldexp(1.0, frexp(x)[1] - 1) if x > 0 and isfinite(x) else 1.0,)
 
 
 @method(
@@ -124,8 +138,8 @@ def ramplus_tl(base: Expr, models: Expr, *, epsilon: Positive = 1e-5, r: float =
     active, count = active_entries(deltas, epsilon)
     is_active = absolute(deltas) > epsilon
     single = equal(count, 1.0)
-    unique = total(where(is_active & single, 1.0 + 0.0 * deltas, 0.0))
-    shared = total(where(is_active, 1.0 + 0.0 * deltas, 0.0)) - unique
+    unique = total(where(is_active & single, 1.0, 0.0))
+    shared = total(where(is_active, 1.0, 0.0)) - unique
     factor = 1.0 + r * where(unique > 0, minimum(shared / where(unique > 0, unique, 1.0), alpha), 0.0)
     return base + where(single, sum_models(factor * active), ratio(sum_models(active), count))
 
@@ -133,7 +147,7 @@ def ramplus_tl(base: Expr, models: Expr, *, epsilon: Positive = 1e-5, r: float =
 def active_entries(deltas: Expr, epsilon: Expr | float) -> tuple[Expr, Expr]:
     """Return the task vectors with inactive entries set to 0, and per entry the number of active models."""
     is_active = absolute(deltas) > epsilon
-    return where(is_active, deltas, 0.0), sum_models(where(is_active, 1.0 + 0.0 * deltas, 0.0))
+    return where(is_active, deltas, 0.0), sum_models(where(is_active, 1.0, 0.0))
 
 
 @method(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from smelt.algebra.declare import PerModel, method
 from smelt.algebra.expressions import Expr
-from smelt.algebra.vocabulary import nonzero, sum_models
+from smelt.algebra.vocabulary import absolute, nonzero, sum_models, where
 
 
 @method(
@@ -33,6 +33,14 @@ def linear(models: Expr, *, weight: PerModel[float], normalize: bool = True) -> 
     increasing inference time, ICML 2022.
     """
     if normalize:
-        mass = nonzero(sum_models(weight), "the weights sum to 0 and cannot be normalized; set normalize: false")
+        mass = nonzero(
+            without_cancelling(weight), "the weights sum to 0 and cannot be normalized; set normalize: false"
+        )
         return sum_models(weight / mass * models)
     return sum_models(weight * models)
+
+
+def without_cancelling(weight: Expr) -> Expr:
+    """Return the sum of the weights, exactly 0 where it is what rounding leaves of weights that cancel."""
+    mass = sum_models(weight)
+    return where(absolute(mass) > 1e-8 * sum_models(absolute(weight)), mass, 0.0)

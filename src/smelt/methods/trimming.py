@@ -47,8 +47,8 @@ def ties(
         scope: over what the largest are sought: each row, each tensor, or the whole model, as in the paper.
         equalize: l2 first scales the task vectors of each tensor to their mean length.
 
-    Differences: ``rescale: l1`` restores every tensor by itself, also where ``scope`` is the model and little is kept of
-    some. The paper trims over the whole model (here, as in mergekit, per tensor), elects on unweighted
+    Differences: ``rescale: l1`` restores every tensor by itself, also where ``scope`` is the model and little is kept
+    of some. The paper trims over the whole model (here, as in mergekit, per tensor), elects on unweighted
     differences and divides by a count. Where the votes cancel exactly + is elected; the paper takes the sign of the
     majority in the whole model. A NaN agrees with no sign.
 

@@ -8,9 +8,10 @@ from itertools import count
 from typing import Any
 
 from smelt.algebra.declare import Method
-from smelt.algebra.expressions import Expr, renumber, rewrite
+from smelt.algebra.expressions import Expr
 from smelt.algebra.grid import sizes_of
 from smelt.algebra.numbers import guards_in, solve
+from smelt.algebra.rewriting import renumber, rewrite
 from smelt.algebra.templates import Template, trace
 from smelt.planning.plan import Input
 from smelt.planning.views import Bound

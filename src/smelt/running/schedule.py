@@ -16,7 +16,6 @@ from functools import partial
 from smelt.running.sources import Reader
 from smelt.running.tasks import Task
 
-
 Job = Callable[[Reader], None]
 
 

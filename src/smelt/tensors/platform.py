@@ -110,7 +110,7 @@ def advise_sequential(file: File) -> None:
 
 
 def start_flush(file: File, offset: int, size_bytes: int) -> None:
-    """Let the system begin to write a part of the file to the disk, and not wait for it; a hint, of no effect elsewhere.
+    """Let the system begin to write a part of the file to the disk, and not wait; does nothing where it takes no hint.
 
     Linux does so with what is declared to be of no further use; what has reached the disk may leave the page cache.
     """

@@ -109,8 +109,11 @@ def _allowed(setting: Setting) -> Iterator[Any]:
     yield from setting.choices
     if setting.type is bool and not setting.choices:
         yield from (False, True)
+    low, high = setting.bounds.low, setting.bounds.high
+    if setting.type is int and not setting.choices:
+        yield int(high) if math.isfinite(high) else int(max(low, 0)) + 2
+        yield int(low) + setting.bounds.open_low if math.isfinite(low) else -2
     if setting.type is float:
-        low, high = setting.bounds.low, setting.bounds.high
         yield high if math.isfinite(high) else max(low, 0.0) + 2.0
         yield math.nextafter(low, math.inf) if setting.bounds.open_low else low if math.isfinite(low) else -2.0
 
@@ -118,8 +121,8 @@ def _allowed(setting: Setting) -> Iterator[Any]:
 def _refused(setting: Setting) -> Iterator[Any]:
     """Yield values outside a setting's range, text among them."""
     yield NO_CHOICE
+    low, high = setting.bounds.low, setting.bounds.high
     if setting.type is float:
-        low, high = setting.bounds.low, setting.bounds.high
         yield from (math.nan, math.inf, -math.inf)
         if math.isfinite(low):
             yield from (low - 1.0, low if setting.bounds.open_low else math.nextafter(low, -math.inf))
@@ -127,6 +130,10 @@ def _refused(setting: Setting) -> Iterator[Any]:
             yield from (math.nextafter(high, math.inf), high + 1.0)
     if setting.type is int and not setting.choices:
         yield 0.5
+        if math.isfinite(low):
+            yield int(low) - (not setting.bounds.open_low)
+        if math.isfinite(high):
+            yield int(high) + 1
     if setting.type is bool and not setting.choices:
         yield 2
 

@@ -29,6 +29,8 @@ SMALL: Shapes = {
 }
 # Two blocks each: whole rows that do not fill a block, and one row that is longer than a block.
 LARGE: Shapes = {"rows": (257, 1021), "long": (BLOCK + 77,)}
+# The same for what asks of each row.
+LARGE_ROWS: Shapes = {"rows": LARGE["rows"], "long": (2, BLOCK + 77)}
 HOSTILE_SHAPES: Shapes = {"scalar": (), "column": (3, 1), "matrix": (4, 6), "no_columns": (3, 0)}
 
 
@@ -65,8 +67,9 @@ def draw_all_dtypes(count: int) -> tuple[Arrays, list[Arrays]]:
 def draw_hostile(count: int) -> Mapping[str, list[Arrays]]:
     """Return ``count`` models (a base is the first of them) for each kind of trouble, by its name.
 
-    All entries are finite float32. Magnitudes stay within 1e±18, or are subnormal: products of two entries are finite
-    in float32 and of four in float64, so that every formula of that degree has a finite answer.
+    All entries are finite float32, and those of two further matrices bfloat16 and float16. Magnitudes stay within
+    1e±18, or are subnormal: products of two entries are finite in float32 and of four in float64, so that every formula
+    of that degree has a finite answer. In float16 they stay within 1e-7 and 1e3.
     """
     draws = np.random.default_rng(4)
     kinds: dict[str, list[Arrays]] = {}
@@ -75,7 +78,20 @@ def draw_hostile(count: int) -> Mapping[str, list[Arrays]]:
             models = kinds.setdefault(kind, [{} for _ in range(count)])
             for model, array in zip(models, arrays, strict=True):
                 model[name] = np.asarray(array).astype(np.float32)
+    for model in (model for models in kinds.values() for model in models):
+        model["matrix in bfloat16"] = model["matrix"].astype(BFLOAT16)
+        size = np.clip(np.abs(model["matrix"]), 1e-7, 1e3)
+        model["matrix in float16"] = (np.sign(model["matrix"]) * size).astype(np.float16)
     return kinds
+
+
+def draw_enormous(count: int) -> list[Arrays]:
+    """Return ``count`` models whose entries float32 holds, and whose squares it does not."""
+    draws = np.random.default_rng(7)
+    return [
+        {"matrix": (draws.choice([-1e36, 1e36], (4, 6)) * draws.uniform(0.5, 1.0, (4, 6))).astype(np.float32)}
+        for _ in range(count)
+    ]
 
 
 def _hostile_kinds(draws: np.random.Generator, count: int, shape: tuple[int, ...]) -> dict[str, list[Floats]]:

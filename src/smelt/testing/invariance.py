@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from smelt.algebra.declare import Method
+from smelt.errors import InputError
 from smelt.running.runner import Pace
-from smelt.testing.families import LARGE, draw_all_dtypes, draw_family, draw_hostile
-from smelt.testing.variants import Arrays, Variant, variants_of
+from smelt.testing.families import LARGE, LARGE_ROWS, draw_all_dtypes, draw_enormous, draw_family, draw_hostile
+from smelt.testing.variants import Arrays, Variant, variants_at_ends, variants_of
 
 
 def shuffle(count: int) -> Sequence[int]:
@@ -19,6 +20,7 @@ def shuffle(count: int) -> Sequence[int]:
 
 
 ENGINE = "compiled kernels"
+
 # Ways to do the same work; the first says what the bytes are. The compiled engine is one of them, and so held to the
 # interpreter's bytes; what has no kernel the interpreter computes in that way too.
 WAYS: Mapping[str, Pace] = {
@@ -32,7 +34,7 @@ WAYS: Mapping[str, Pace] = {
 
 
 def check_bytes(method: Method | str, settings: Mapping[str, Any] | None = None) -> None:
-    """Check that threads, order, tiles and reads change no byte, and that shape and dtype are the first tensor's.
+    """Check that no way of working changes a byte, and that shape and dtype are the first tensor's.
 
     Tensors of all ranks and dtypes, empty ones, rows of one entry, and tensors of several blocks are tried.
 
@@ -45,12 +47,12 @@ def check_bytes(method: Method | str, settings: Mapping[str, Any] | None = None)
     """
     tried: list[tuple[str, Any]] = []
     for place, variant in enumerate(variants_of(method, settings)):
-        # Kernels are compiled on a machine's first run: not for every combination of choices.
-        ways = [way for way in WAYS if way != ENGINE or place < 2]
+        # Kernels are compiled on a machine's first run: at the defaults only.
+        ways = [way for way in WAYS if way != ENGINE or place == 0]
         _check_ways(variant, *draw_all_dtypes(variant.count), ways)
         # Tensors of several blocks take long: all at the defaults and away from them, one for each further choice.
         choices = [(n, v) for n, v in variant.settings.items() if isinstance(v, bool | int | str)]
-        large = LARGE if place < 2 else {"rows": LARGE["rows"]}
+        large = LARGE if place < 2 else LARGE_ROWS
         if place < 2 or any(choice not in tried for choice in choices):
             _check_ways(variant, *draw_family(variant.count, large, np.float32), list(WAYS)[:3:2])
         tried += choices
@@ -73,6 +75,9 @@ def _check_ways(variant: Variant, base: Arrays, models: Sequence[Arrays], ways: 
 def check_hostile_input(method: Method | str, settings: Mapping[str, Any] | None = None) -> None:
     """Check that finite input gives finite output: zeros, constants, equal and opposite models, huge and tiny numbers.
 
+    Settings are tried at the ends of their ranges too, where the method does not refuse them together with the rest.
+    Entries whose squares float32 cannot hold are tried of methods that declare "scale": those have a finite answer.
+
     Args:
         method: the method or its name.
         settings: values that all variants share.
@@ -81,10 +86,24 @@ def check_hostile_input(method: Method | str, settings: Mapping[str, Any] | None
         AssertionError: with the variant, the kind of input and the tensor.
     """
     for variant in variants_of(method, settings):
+        count = variant.count + variant.has_base
+        for kind, models in draw_hostile(count).items():
+            _check_finite(variant, kind, models)
+        if "scale" in variant.method.holds:
+            _check_finite(variant, "enormous", draw_enormous(count))
+    for variant in variants_at_ends(method, settings):
         for kind, models in draw_hostile(variant.count + variant.has_base).items():
-            base, listed = (models[0], models[1:]) if variant.has_base else (None, models)
-            for name, array in variant.merge(base, listed).items():
-                wrong = ~np.isfinite(array)
-                if wrong.any():
-                    value = float(array[wrong].flat[0])
-                    raise AssertionError(f"{variant}: for models that are {kind}, '{name}' holds {value}")
+            try:
+                _check_finite(variant, kind, models)
+            except AssertionError as error:
+                if not isinstance(error.__cause__, InputError):
+                    raise
+
+
+def _check_finite(variant: Variant, kind: str, models: Sequence[Arrays]) -> None:
+    base, listed = (models[0], models[1:]) if variant.has_base else (None, models)
+    for name, array in variant.merge(base, listed).items():
+        wrong = ~np.isfinite(array)
+        if wrong.any():
+            value = float(array[wrong].flat[0])
+            raise AssertionError(f"{variant}: for models that are {kind}, '{name}' holds {value}")

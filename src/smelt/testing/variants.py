@@ -107,6 +107,27 @@ def variants_of(method: Method | str, settings: Mapping[str, Any] | None = None)
     return variants
 
 
+def variants_at_ends(method: Method | str, settings: Mapping[str, Any] | None = None) -> list[Variant]:
+    """Return the plainest variants with one number after the other at an end of its range, where that is allowed.
+
+    Args:
+        method: the method or its name.
+        settings: values that all variants share; they are left as they are.
+    """
+    plain: dict[bool, Variant] = {}
+    for variant in variants_of(method, settings):
+        plain.setdefault(variant.has_base, variant)
+    variants = []
+    for variant in plain.values():
+        for setting in variant.method.settings:
+            low, high = setting.bounds.low, setting.bounds.high
+            if {setting.name, setting.parameter}.isdisjoint(settings or {}):
+                ends = [end for end in (low, high) if abs(end) < inf and setting.bounds.admit(end)]
+                values = [setting.type(end) for end in ends]
+                variants += [replace(variant, settings={**variant.settings, setting.name: v}) for v in values]
+    return variants
+
+
 def _counts(method: Method, given: Mapping[str, Any]) -> tuple[int, ...]:
     """Return the numbers of models to try, the one to try most last."""
     fixed = {("a", "b"): 2, ("model",): 1}.get(method.tensors)
