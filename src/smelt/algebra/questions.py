@@ -76,16 +76,20 @@ class Sum:
     def prepare(self, look: Look, whole: bool) -> None:
         """Nothing to prepare."""
 
-    def open_block(self, start: int, stop: int) -> NDArray[np.float64]:
-        """Return the empty lanes, shape (sums, 256)."""
-        return np.zeros((self.count, LANES), np.float64)
+    def open_block(self, start: int, stop: int) -> tuple[int, NDArray[np.float64]]:
+        """Return where the block starts, and the empty lanes, shape (sums, 256)."""
+        return start, np.zeros((self.count, LANES), np.float64)
 
-    def measure(self, partial: NDArray[np.float64], values: Sequence[Array], start: int) -> None:
-        """Add a tile: element i of the block goes to lane i mod 256, in order."""
+    def measure(self, partial: tuple[int, NDArray[np.float64]], values: Sequence[Array], start: int) -> None:
+        """Add a tile: element i of the block goes to lane i mod 256, in order; rows may start at any lane."""
+        block_start, sums = partial
+        lane = (start - block_start) % LANES
         with np.errstate(all="ignore"):
-            for lanes, terms in zip(partial, products(self.node, values), strict=True):
-                whole = len(terms) // LANES * LANES
-                for row in terms[:whole].reshape(-1, LANES):
+            for lanes, terms in zip(sums, products(self.node, values), strict=True):
+                head = min(-lane % LANES, len(terms))
+                lanes[lane : lane + head] += terms[:head]
+                whole = head + (len(terms) - head) // LANES * LANES
+                for row in terms[head:whole].reshape(-1, LANES):
                     lanes += row
                 lanes[: len(terms) - whole] += terms[whole:]
 
@@ -99,9 +103,9 @@ class Sum:
         right = [rows[1] + steps[1] * m if self.node.op == "dot" else -1 for m in range(models)]
         return [(rows[0] + steps[0] * m, right[m]) for m in range(models)]
 
-    def close_block(self, partial: NDArray[np.float64]) -> NDArray[np.float64]:
+    def close_block(self, partial: tuple[int, NDArray[np.float64]]) -> NDArray[np.float64]:
         """Fold the lanes; one float per sum remains."""
-        return np.array(fold_in_halves(partial))
+        return np.array(fold_in_halves(partial[1]))
 
     def conclude(self, partials: Sequence[NDArray[np.float64]], look: Look) -> None:
         """Add the blocks."""

@@ -225,7 +225,9 @@ class ComputedTask:
         """Get the kernels of this pass ready, once for all of its blocks."""
         sums = [q for q in self._questions if isinstance(q, Sum)]
         operands = {e.key: e for q in sums for e in q.operands}
-        self._sums = self.compile_nodes(list(operands.values())) if sums else None
+        # Tiles of whole rows start at any lane, which the compiled loop does not know.
+        has_lanes = sums and not self._template.needs_rows
+        self._sums = self.compile_nodes(list(operands.values())) if has_lanes else None
         counted = {q.operands[0].key: q.operands[0] for q in self._countable()}
         self._counts = self.compile_nodes(list(counted.values())) if counted else None
         self._final = None if self._questions or self.waiting else self.compile_nodes([self._root])
@@ -294,7 +296,8 @@ class ComputedTask:
         partials: dict[int, Any] = {}
         if self._sums is not None:
             sums = [q for q in self._questions if isinstance(q, Sum)]
-            partials.update(zip(map(id, sums), self._sums.sums(reader, start, stop, sums), strict=True))
+            lanes = self._sums.sums(reader, start, stop, sums)
+            partials.update((id(q), (start, part)) for q, part in zip(sums, lanes, strict=True))
         if self._counts is not None:
             searches = []
             for select in self._countable():
