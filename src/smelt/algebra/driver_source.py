@@ -101,34 +101,39 @@ def sums({COMMON}, left, right, lanes):
 """,
     "counts": f"""
 def tally(keys, bottom, top, numbers):
-    above = np.int32(0)
-    at_top = np.int32(0)
-    at_bottom = np.int32(0)
+    above = np.uint32(0)
+    at_top = np.uint32(0)
+    at_bottom = np.uint32(0)
+    not_below = np.uint32(0)
     for j in range(len(keys)):
         key = keys[j]
-        above += np.int32(key > top)
-        at_top += np.int32(key == top)
-        at_bottom += np.int32(key == bottom)
-    inside = np.int32(0)
-    for j in range(len(keys)):
-        inside += np.int32(keys[j] > bottom)
+        above = np.uint32(above + np.uint32(key > top))
+        at_top = np.uint32(at_top + np.uint32(key == top))
+        at_bottom = np.uint32(at_bottom + np.uint32(key == bottom))
+        not_below = np.uint32(not_below + np.uint32(key > bottom))
     numbers[0] += above
     numbers[1] += at_top
     numbers[2] += at_bottom
-    return inside - above - at_top
+    return not_below > above + at_top
 
 
 def keep(keys, bottom, top, kept, place):
-    for first in range(0, len(keys), 32):
-        part = keys[first : first + 32]
-        some = np.int32(0)
-        for j in range(len(part)):
-            some += np.int32((part[j] > bottom) & (part[j] < top))
+    first = np.uint32(bottom + np.uint32(1))
+    width = np.uint32(top - first)
+    rest = len(keys) // 16 * 16
+    for low in range(0, rest, 16):
+        some = False
+        for j in range(16):
+            some |= np.uint32(keys[low + j] - first) < width
         if some:
-            for j in range(len(part)):
-                key = part[j]
+            for j in range(16):
+                key = keys[low + j]
                 kept[place] = key
-                place += np.int64((key > bottom) & (key < top))
+                place += np.int64(np.uint32(key - first) < width)
+    for j in range(rest, len(keys)):
+        key = keys[j]
+        kept[place] = key
+        place += np.int64(np.uint32(key - first) < width)
     return place
 
 

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from textwrap import indent
+from typing import Any
 
 from smelt.algebra.expressions import PER_ELEMENT, Expr, Sort
 from smelt.algebra.kernel_helpers import HELPERS
@@ -43,7 +45,8 @@ INFIX = {
     "where": "({1} if {0} else {2})",
 }
 # Computed into scratch of their own; what they work on is in scratch before them.
-STORED = ("sum_models", "max_models", "uniform", "rank")
+FOLDS = {"sum_models": "{old} + {value}", "max_models": "{value} if {value} > {old} else {old}"}
+STORED = (*FOLDS, "uniform", "rank")
 
 
 class UnsupportedError(Exception):
@@ -97,10 +100,8 @@ class _Writer:
             if node.op not in INFIX and node.op not in (*STORED, "input", "stack", "pick", "selected"):
                 raise UnsupportedError(node.op)
         self._lay_out_numbers()
-        stored = self._choose_stored()
-        for node in self._nodes:
-            if node.key in stored:
-                self._store(node)
+        for _, group in groupby(self._order_stored(), key=_loop_of):
+            self._store(list(group))
         for root in self._roots:
             self._write_root(root)
         body = indent("\n".join(self._lines), "    ")
@@ -125,20 +126,30 @@ class _Writer:
             self._offsets[node.key] = self._parameter(selections)
             selections += node.models or 1
 
-    def _choose_stored(self) -> dict[str, None]:
-        chosen: dict[str, None] = {}
+    def _order_stored(self) -> list[tuple[int, Expr]]:
+        """Return what has to be in scratch and how many stored nodes deep it lies, the deepest last."""
+        chosen: dict[str, Expr] = {}
         for node in self._nodes:
             if node.op in STORED or (node.op == "stack" and _first_of_run(node) is None):
-                chosen[node.key] = None
+                chosen[node.key] = node
             if node.op in ("rank", "selected"):
-                chosen[node.args[0].key] = None
-        return chosen
+                chosen[node.args[0].key] = node.args[0]
+        depths: dict[str, int] = {}
+        for node in self._nodes:  # operands first
+            below = max((depths.get(a.key, 0) for a in node.args), default=0)
+            depths[node.key] = below + (node.key in chosen)
+        return sorted(((depths[key], node) for key, node in chosen.items()), key=_loop_of)
 
-    def _store(self, node: Expr) -> None:
-        place = self._parameter(self._layout.scratch)
-        self._layout.scratch += node.models or 1
-        if node.op in ("sum_models", "max_models"):
-            self._fold(node, place)
+    def _store(self, group: Sequence[tuple[int, Expr]]) -> None:
+        """Write what computes a node, or several folds over the same models in one go."""
+        nodes = [node for _, node in group]
+        places = []
+        for node in nodes:
+            places.append(self._parameter(self._layout.scratch))
+            self._layout.scratch += node.models or 1
+        node, place = nodes[0], places[0]
+        if node.op in FOLDS:
+            self._fold(nodes, places)
         elif node.op == "uniform":
             first, draw = self._parameter(int(node.attributes[0] or 0)), int(node.attributes[1] or 0)
             count = self._parameter(node.models or 1)
@@ -150,32 +161,38 @@ class _Writer:
             self._lines.append(f"for m in range({count}):\n    fill_ranks(bits[{source} + m], n, s[{place} + m])")
         elif node.op == "stack":
             for position, part in enumerate(node.args):
-                self._loop(part, None, f"s[{place} + {position}]", "{}")
+                self._loop([(part, f"s[{place} + {position}]", "{value}")], None)
         else:
-            self._loop(node, node.models, f"s[{place}{' + m' if node.models is not None else ''}]", "{}")
-        self._place[node.key] = place
+            self._loop([(node, f"s[{place}{' + m' if node.models is not None else ''}]", "{value}")], node.models)
+        self._place.update(zip((node.key for node in nodes), places, strict=True))
 
-    def _fold(self, node: Expr, place: str) -> None:
-        (operand,) = node.args
-        update = "target[j] + {}" if node.op == "sum_models" else "{} if {} > target[j] else target[j]"
-        self._loop(operand, 1, f"s[{place}]", "{}")
-        self._loop(operand, operand.models, f"s[{place}]", update, first=1)
+    def _fold(self, nodes: Sequence[Expr], places: Sequence[str]) -> None:
+        operands = [node.args[0] for node in nodes]
+        targets = [f"s[{place}]" for place in places]
+        updates = [FOLDS[node.op] for node in nodes]
+        self._loop([(o, t, "{value}") for o, t in zip(operands, targets, strict=True)], 1)
+        self._loop(list(zip(operands, targets, updates, strict=True)), operands[0].models, first=1)
 
     def _write_root(self, root: Expr) -> None:
         place = self._parameter(self._layout.outputs)
         self._layout.outputs += root.models or 1
-        self._loop(root, root.models, f"out[{place}{' + m' if root.models is not None else ''}]", "{}")
+        self._loop([(root, f"out[{place}{' + m' if root.models is not None else ''}]", "{value}")], root.models)
 
-    def _loop(self, node: Expr, models: int | None, target: str, update: str, first: int = 0) -> None:
-        """Write the loops that compute ``node`` for every element (and model) and put it into the row ``target``.
+    def _loop(self, jobs: Sequence[tuple[Expr, str, str]], models: int | None, first: int = 0) -> None:
+        """Write the loops that compute nodes for every element (and model), each into its row of scratch or out.
 
         Rows are taken out of their arrays before the loop over the elements, so that this loop becomes vector code.
+
+        Args:
+            jobs: nodes, the row where each goes, and how the ``{value}`` enters what ``{old}`` is there.
+            models, first: over which models.
         """
         body = _Body(self, "m" if models is not None else None)
-        value = body.value(node)
-        statements = [*body.inner, f"target[j] = {update.replace('{}', value)}"]
-        inner = "for j in range(n):\n" + indent("\n".join(statements), "    ")
-        text = "\n".join([*body.outer, f"target = {target}", inner])
+        for number, (node, row, update) in enumerate(jobs):
+            value, to = body.value(node), f"to{number}"
+            body.outer.append(f"{to} = {row}")
+            body.inner.append(f"{to}[j] = {update.format(value=value, old=f'{to}[j]')}")
+        text = "\n".join([*body.outer, "for j in range(n):", indent("\n".join(body.inner), "    ")])
         if models is not None:
             count = "1" if models == 1 and first == 0 else self._parameter(models)
             text = f"for m in range({first}, {count}):\n" + indent(text, "    ")
@@ -282,6 +299,12 @@ class _Body:
 
     def _name(self, node: Expr, model: str | None) -> str:
         return self._names[node.key, model if node.models is not None else None]
+
+
+def _loop_of(entry: tuple[int, Expr]) -> tuple[Any, ...]:
+    """Return what says which stored nodes share a loop: folds, at one depth, over as many models."""
+    depth, node = entry
+    return (depth, node.args[0].models, "") if node.op in FOLDS else (depth, -1, node.key)
 
 
 def _first_of_run(node: Expr) -> int | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import groupby
 from math import prod
 from typing import Any, Protocol
@@ -18,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smelt.algebra.expressions import Expr
-from smelt.algebra.grid import LANES, block_bounds
+from smelt.algebra.grid import LANES
 from smelt.algebra.numbers import Value, sum_exactly
 from smelt.algebra.products import fold_in_halves, products, sums_of, symmetric
 from smelt.algebra.scoped import ColumnSum, RowLargest, RowSelect, RowSum
-from smelt.algebra.selection import RUN, Bounds, Count, Selection, sample_starts
+from smelt.algebra.selection import RUN, Count, Selection, sample_starts
 
 Array = NDArray[np.generic]
 
@@ -157,22 +156,22 @@ class Search:
         """The keys between which the threshold is sought."""
         return self.selection.bracket or (0, 0)
 
-    def take(self, above: int, at_high: int, at_low: int, inside: Array) -> None:
-        """Add what was counted."""
-        self.selection.take(self.count, above, at_high, at_low, inside)
+    def take(self, piece: tuple[int, int], above: int, at_high: int, at_low: int, inside: Array) -> None:
+        """Add what was counted among elements [start, stop)."""
+        self.selection.take(self.count, piece, above, at_high, at_low, inside)
 
 
 class Select:
     """``kth_largest``: one search per model."""
 
-    def __init__(self, node: Expr, count: Value, size: int, bounds: Bounds, precision: np.dtype[np.floating]) -> None:
+    def __init__(self, node: Expr, count: Value, size: int, precision: np.dtype[np.floating]) -> None:
         self.node = node
         self.operands = node.args[:1]
         self.answer: Value | None = None
         self._keys = np.dtype(f"u{precision.itemsize}")
         self._size = size
         counts = np.broadcast_to(np.nan_to_num(np.asarray(count, np.float64)), (node.models or 1,))
-        self._searches = [Selection(size, int(c), bounds, self._keys.itemsize * 8) for c in counts]
+        self._searches = [Selection(size, int(c), self._keys.itemsize * 8) for c in counts]
 
     def prepare(self, look: Look, whole: bool) -> None:
         """Sample the tensor, or answer at once."""
@@ -195,7 +194,7 @@ class Select:
         """Count a tile, model by model."""
         for search, count, x in zip(self._searches, partial, self._models_of(values[0]), strict=True):
             if search.answer is None:
-                search.measure(count, x)
+                search.measure(count, x, start)
 
     def searches(self, partial: list[Count], first_row: int) -> list[tuple[int, Search]]:
         """Return what a compiled loop has to count: per open search the row of its values, and where counts go."""
@@ -226,9 +225,9 @@ class Select:
             (s.wanted, m) for m, s in enumerate(self._searches) if s.answer is None and s.wanted is not None
         ]
         for (start, stop), group in groupby(sorted(open_searches), key=lambda entry: entry[0]):
-            block = self._models_of(look.block(self.operands[0], start, stop))
+            piece = self._models_of(look.block(self.operands[0], start, stop))
             for _, model in group:
-                self._searches[model].finish(block[model])
+                self._searches[model].finish(piece[model])
         self._finish()
 
     def _models_of(self, x: Array) -> Array:
@@ -246,7 +245,7 @@ def ask(node: Expr, known: Value, shape: tuple[int, ...], precision: np.dtype[np
     if node.op == "select":
         if node.along == "row":
             return RowSelect(node, known, shape, precision)
-        return Select(node, known, prod(shape), partial(block_bounds, shape), precision)
+        return Select(node, known, prod(shape), precision)
     if node.op == "largest":
         return RowLargest(node, shape) if node.along == "row" else Largest(node)
     if node.along is not None:

@@ -5,16 +5,16 @@ Magnitudes are compared as integers: the bits of |x| order like |x|, with NaN ab
 exactly k are kept, of equal magnitudes the ones with the lowest index. In bfloat16 differences 1–5 % of a tensor ties
 at the threshold.
 
-A sample of contiguous runs gives a bracket (low, high) that almost surely holds the threshold. One pass counts per
-block what is above, at high and at low, and gathers the keys strictly between. If the bracket missed, or held too much,
-counting passes over 16 bits at a time find the threshold, and one more pass counts what is equal to it. The answer
-does not depend on the sample.
+A sample of contiguous runs gives a bracket (low, high) that almost surely holds the threshold. One pass counts what is
+above, at high and at low, piece by piece, and gathers the keys strictly between; the piece that holds the last element
+to be kept is looked at again. If the bracket missed, or held too much, counting passes over 16 bits at a time find the
+threshold, and one more pass counts what is equal to it. The answer depends neither on the sample nor on the pieces.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 from typing import Any
@@ -23,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Keys = NDArray[Any]  # unsigned integers of the width of the floats
-Bounds = Callable[[int], tuple[int, int]]
 
 SAMPLE_RUNS = (128, 1024)  # the fewest and the most runs of a sample
 ELEMENTS_PER_RUN = 2**18  # of the tensor, in between
@@ -50,16 +49,25 @@ def sample_starts(size: int) -> list[int]:
     return [i * (size - RUN) // max(runs - 1, 1) for i in range(runs)]
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What elements [start, stop) say about a bracket: how many are at its ends, and the keys strictly between."""
+
+    start: int
+    stop: int
+    at_high: int
+    at_low: int
+    inside: int
+    between: Keys | None  # None where the search has given up gathering
+
+
 @dataclass
 class Count:
-    """What one block says about a bracket; it keeps the keys strictly between."""
+    """What one block says."""
 
     above: int = 0
-    at_high: int = 0
-    at_low: int = 0
-    between: list[Keys] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
     histogram: NDArray[np.int64] | None = None
-    gathered: int = 0
 
 
 class Selection:
@@ -68,14 +76,12 @@ class Selection:
     Args:
         size: number of elements of the tensor.
         count: how many are to be kept; clipped to [0, size].
-        bounds: gives the first element of a block and the one after its last.
         bits: the width of the keys, 32 or 64.
     """
 
-    def __init__(self, size: int, count: int, bounds: Bounds, bits: int) -> None:
+    def __init__(self, size: int, count: int, bits: int) -> None:
         self.size = size
         self.count = min(max(count, 0), size)
-        self.bounds = bounds
         self.answer: tuple[int, int] | None = None  # (threshold key, cut index)
         self._low = self._high = 0  # the bracket in use
         self._prefix: tuple[int, int] | None = None  # (bits already fixed, value) while counting digit by digit
@@ -85,8 +91,8 @@ class Selection:
         self._histogram = np.zeros(1 << DIGIT, np.int64)
         self._lock = threading.Lock()
         self._limit = min(GATHER_LIMIT, max(size // 8, RUN))
-        self.wanted: tuple[int, int] | None = None  # the block that holds the cut, once the threshold is known
-        self._found = (0, 0)  # that threshold, and how many equal to it remain to be kept in that block
+        self.wanted: tuple[int, int] | None = None  # the piece that holds the cut, once the threshold is known
+        self._found = (0, 0)  # that threshold, and how many equal to it remain to be kept in that piece
 
     def answer_trivial(self) -> None:
         """Answer if nothing or everything is to be kept."""
@@ -112,31 +118,28 @@ class Selection:
         self._low = int(sample[low]) if low >= 0 else 0
         self._high = int(sample[high]) if high < len(sample) else (1 << (self._bits - 1)) - 1
 
-    def measure(self, count: Count, x: NDArray[np.generic]) -> None:
-        """Add a tile, shape (length,), to what its block says."""
+    def measure(self, count: Count, x: NDArray[np.generic], start: int) -> None:
+        """Add the tile from element ``start`` on, shape (length,), to what its block says."""
         keys = magnitude_keys(x)
         if self._prefix is not None:
             self._count_digits(count, keys)
             return
         low, high = keys.dtype.type(self._low), keys.dtype.type(self._high)
         above, at_high, at_low = (int(np.count_nonzero(mask)) for mask in (keys > high, keys == high, keys == low))
-        self.take(count, above, at_high, at_low, keys[(keys > low) & (keys < high)])
+        self.take(count, (start, start + len(x)), above, at_high, at_low, keys[(keys > low) & (keys < high)])
 
     @property
     def bracket(self) -> tuple[int, int] | None:
         """The bracket in use, ``None`` while digits are counted."""
         return None if self._prefix is not None else (self._low, self._high)
 
-    def take(self, count: Count, above: int, at_high: int, at_low: int, inside: Keys) -> None:
-        """Add to what a block says: how many keys are above, at the ends of and inside the bracket."""
+    def take(self, count: Count, piece: tuple[int, int], above: int, at_high: int, at_low: int, inside: Keys) -> None:
+        """Add what elements [start, stop) say: how many keys are above, at the ends of and inside the bracket."""
         count.above += above
-        count.at_high += at_high
-        count.at_low += at_low if self._low != self._high else 0
-        count.gathered += len(inside)
         # Workers share this sum; a lost update moves the point of giving up, and never the answer.
         self._gathered += len(inside)
-        if self._gathered <= self._limit:
-            count.between.append(inside)
+        between = inside if self._gathered <= self._limit else None
+        count.parts.append(Part(*piece, at_high, at_low if self._low != self._high else 0, len(inside), between))
 
     def close(self, count: Count) -> None:
         """Take over a complete block's histogram: there is no room for one per block."""
@@ -146,44 +149,44 @@ class Selection:
             count.histogram = None
 
     def conclude(self, counts: Sequence[Count]) -> None:
-        """Draw the conclusion from a complete pass: the block of the cut, or what the next pass must look at."""
+        """Draw the conclusion from a complete pass: the piece of the cut, or what the next pass must look at."""
         if self._prefix is not None:
             self._next_digit()
             return
-        above, at_high, at_low, between = (
-            sum(getattr(c, name) for c in counts)  # exact: integers
-            for name in ("above", "at_high", "at_low", "gathered")
-        )
+        parts = [part for count in counts for part in count.parts]
+        above = sum(count.above for count in counts)  # exact: integers
+        at_high = sum(part.at_high for part in parts)  # exact: integers
         if above < self.count <= above + at_high:
-            self._cut(self._high, self.count - above, [c.at_high for c in counts])
+            self._cut(self._high, self.count - above, parts, [part.at_high for part in parts])
             return
         rank = self.count - above - at_high
-        complete = sum(len(part) for c in counts for part in c.between) == between  # exact: integers
-        if complete and 0 < rank <= between:
-            self._among_gathered(counts, rank)
-        elif 0 < rank - between <= at_low:
-            self._cut(self._low, rank - between, [c.at_low for c in counts])
+        inside = sum(part.inside for part in parts)  # exact: integers
+        at_low = sum(part.at_low for part in parts)  # exact: integers
+        if 0 < rank <= inside and all(part.between is not None for part in parts):
+            self._among_gathered(parts, rank)
+        elif 0 < rank - inside <= at_low:
+            self._cut(self._low, rank - inside, parts, [part.at_low for part in parts])
         else:
             self._prefix, self._above_prefix = (0, 0), 0
 
-    def _among_gathered(self, counts: Sequence[Count], rank: int) -> None:
-        blocks = [np.concatenate(c.between) if c.between else np.empty(0, np.uint32) for c in counts]
-        keys = np.concatenate([b for b in blocks if len(b)])
+    def _among_gathered(self, parts: Sequence[Part], rank: int) -> None:
+        gathered = [part.between for part in parts if part.between is not None]
+        keys = np.concatenate(gathered)
         threshold = int(np.partition(keys, len(keys) - rank)[len(keys) - rank])
         remaining = rank - int(np.count_nonzero(keys > threshold))
-        self._cut(threshold, remaining, [int(np.count_nonzero(b == threshold)) for b in blocks])
+        self._cut(threshold, remaining, parts, [int(np.count_nonzero(part == threshold)) for part in gathered])
 
-    def _cut(self, threshold: int, remaining: int, equal: Sequence[int]) -> None:
-        """Find the block of the ``remaining``-th element equal to the threshold; ``finish`` looks at that one again."""
-        block = 0
-        while equal[block] < remaining:
-            remaining -= equal[block]
-            block += 1
-        self.wanted = self.bounds(block)
+    def _cut(self, threshold: int, remaining: int, parts: Sequence[Part], equal: Sequence[int]) -> None:
+        """Find the piece of the ``remaining``-th element equal to the threshold; ``finish`` looks at that one again."""
+        place = 0
+        while equal[place] < remaining:
+            remaining -= equal[place]
+            place += 1
+        self.wanted = parts[place].start, parts[place].stop
         self._found = threshold, remaining
 
     def finish(self, x: NDArray[np.generic]) -> None:
-        """Take the elements of the block that is ``wanted``, and answer."""
+        """Take the elements of the piece that is ``wanted``, and answer."""
         assert self.wanted is not None
         threshold, remaining = self._found
         equal = np.flatnonzero(magnitude_keys(x) == threshold)

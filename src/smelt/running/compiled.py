@@ -90,7 +90,7 @@ class Compiled:
             loop(*self._arguments(span), rows, lows, highs, found, gathered)
             for (_, search), numbers, keys in zip(searches, found.tolist(), gathered, strict=True):
                 above, at_high, at_low, inside = numbers
-                search.take(above, at_high, at_low, keys[:inside].copy())
+                search.take((span.start, span.start + span.length), above, at_high, at_low, keys[:inside].copy())
 
     def _arguments(self, span: Span) -> tuple[Any, ...]:
         tile = self.columns if self.program.whole_rows else TILE

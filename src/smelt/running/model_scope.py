@@ -69,7 +69,7 @@ class ModelSearch:
         self._first_blocks = [0, *accumulate(m.blocks for m in members)]
         counts = members[0].wanted(attributes, self._starts[-1])
         bits = 8 * members[0].key_bytes
-        self._searches = [Selection(self._starts[-1], int(c), self._bounds, bits) for c in counts]
+        self._searches = [Selection(self._starts[-1], int(c), bits) for c in counts]
         self._counts: list[list[Count] | None] = []
 
     @property
@@ -99,10 +99,10 @@ class ModelSearch:
     def measure(self, place: int, block: int, reader: Reader) -> None:
         """Look at one block of one member."""
         counts = [Count() for _ in self._searches]
-        for _, values in self._members[place].values_of_block(self._attributes, block, reader):
+        for first, values in self._members[place].values_of_block(self._attributes, block, reader):
             for search, count, x in zip(self._searches, counts, values, strict=True):
                 if search.answer is None:
-                    search.measure(count, x)
+                    search.measure(count, x, self._starts[place] + first)
         for search, count in zip(self._searches, counts, strict=True):
             search.close(count)
         self._counts[self._first_blocks[place] + block] = counts
@@ -122,11 +122,6 @@ class ModelSearch:
         cuts = np.array([c for _, c in answers], np.int64)
         for member, start in zip(self._members, self._starts, strict=False):
             member.resume(self._attributes, (thresholds, np.clip(cuts - start, 0, member.elements)))
-
-    def _bounds(self, block: int) -> tuple[int, int]:
-        place = bisect_right(self._first_blocks, block) - 1
-        start, stop = self._members[place].bounds(block - self._first_blocks[place])
-        return self._starts[place] + start, self._starts[place] + stop
 
     def _evaluate(self, start: int, stop: int, reader: Reader) -> NDArray[np.generic]:
         """Return elements [start, stop) of all tensors in a row, shape (models, stop − start)."""
