@@ -136,13 +136,10 @@ def test_an_input_that_changes_after_planning(here):
     plan = smelt.plan(SCALED)
     weights = here / "a" / "model.safetensors"
     content = weights.read_bytes()
-    for changed, words in (
-        (content[:-40], "model.safetensors: truncated: 40 of 312 bytes"),
-        (content, "'a': .*changed"),
-    ):
+    for changed in (content[:-40], content):
         weights.unlink()
         weights.write_bytes(changed)
-        with pytest.raises(SmeltError, match=words):
+        with pytest.raises(SmeltError, match="'a': its files have changed since the merge was planned"):
             smelt.run(plan, "out")
         assert sorted(path.name for path in here.iterdir()) == ["a", "b"]
 

@@ -7,7 +7,7 @@ exponentials, rows longer than a block) the interpreter does.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate
 
@@ -59,11 +59,12 @@ class CompiledProgram:
     def __init__(self, roots: Sequence[Expr]) -> None:
         distinct = {root.key: root for root in roots}
         kernel: Kernel = write_kernel(list(distinct.values()))
-        self.numbers = (*kernel.numbers, *kernel.selections)
+        self.numbers = kernel.numbers
+        self.selections = kernel.selections
         self.whole_rows = kernel.whole_rows
         # Whether an element's value does not depend on where in the tensor it is.
         self.is_local = not kernel.whole_rows and all(n.op not in ("uniform", "selected") for n in walk_elements(roots))
-        self.asks = any(node.depth for node in self.numbers)  # whether its numbers hang on answers about the tensor
+        self.asks = any(node.depth for node in self.numbers)  # whether these hang on answers about the tensor
         self.rows_out = kernel.layout.outputs
         rows = accumulate((root.models or 1 for root in distinct.values()), initial=0)
         self.row_of = dict(zip(distinct, rows, strict=False))  # the first row of each root in the result
@@ -76,22 +77,27 @@ class CompiledProgram:
         return _load(self._kernel.source, name)
 
     def pack(self, values: Mapping[str, Value]) -> Packed:
-        """Return the values of ``numbers`` as arrays; numbers are rounded to float32 here."""
+        """Return the values of ``numbers`` as arrays, rounded to float32; no selections yet."""
         along: dict[str | None, list[NDArray[np.float32]]] = {None: [], "row": [], "column": []}
         with np.errstate(all="ignore"):
             for node in self._kernel.numbers:
                 value = np.asarray(values[node.key], np.float32)
                 width = value.shape[-1] if node.along else 1
                 along[node.along].append(np.ascontiguousarray(value.reshape(node.models or 1, width)))
-        selections = [values[node.key] for node in self._kernel.selections]
         return Packed(
             self._p,
             np.concatenate([v[:, 0] for v in along[None]] or [np.zeros(1, np.float32)]),
             np.concatenate(along["row"] or [np.zeros((1, 1), np.float32)]),
             np.concatenate(along["column"] or [np.zeros((1, 1), np.float32)]),
-            np.concatenate([t.reshape(len(t), -1) for t, _ in selections] or [np.zeros((1, 1), np.uint32)]),
-            np.concatenate([c.reshape(len(c), -1) for _, c in selections] or [np.zeros((1, 1), np.int64)]),
+            np.zeros((1, 1), np.uint32),
+            np.zeros((1, 1), np.int64),
         )
+
+    def add_selections(self, packed: Packed, values: Mapping[str, Value]) -> Packed:
+        """Return the packed numbers together with the values of ``selections``."""
+        found = [values[node.key] for node in self.selections]
+        thresholds = np.concatenate([t.reshape(len(t), -1) for t, _ in found])
+        return replace(packed, thresholds=thresholds, cuts=np.concatenate([c.reshape(len(c), -1) for _, c in found]))
 
 
 @cache

@@ -99,8 +99,12 @@ class TileProgram:
     def _shaped(self, root: Expr, value: Value, tile: Tile) -> Array:
         if root.sort not in PER_ELEMENT:
             raise TypeError(f"a program computes tensors, not a {root.sort.value}")
-        shape = (tile.length,) if root.models is None else (root.models, tile.length)
-        return np.broadcast_to(value, shape)
+        return _spread(value, (tile.length,) if root.models is None else (root.models, tile.length))
+
+
+def _spread(value: Value, shape: tuple[int, ...]) -> Array:
+    """Return a tile of the given shape; most have it already, and NumPy takes its time to see that."""
+    return value if np.shape(value) == shape else np.broadcast_to(value, shape)
 
 
 def _input(node: Expr, args: list[Value], tile: Tile, precision: np.dtype[np.floating]) -> Value:
@@ -108,15 +112,15 @@ def _input(node: Expr, args: list[Value], tile: Tile, precision: np.dtype[np.flo
 
 
 def _stack(node: Expr, args: list[Value], tile: Tile, precision: np.dtype[np.floating]) -> Value:
-    return np.stack([np.broadcast_to(a, (tile.length,)) for a in args])
+    return np.stack([_spread(a, (tile.length,)) for a in args])
 
 
 def _pick(node: Expr, args: list[Value], tile: Tile, precision: np.dtype[np.floating]) -> Value:
-    return np.broadcast_to(args[0], (node.args[0].models or 1, tile.length))[int(node.attributes[0] or 0)]
+    return _spread(args[0], (node.args[0].models or 1, tile.length))[int(node.attributes[0] or 0)]
 
 
 def _sum_models(node: Expr, args: list[Value], tile: Tile, precision: np.dtype[np.floating]) -> Value:
-    models = np.broadcast_to(args[0], (node.args[0].models or 1, tile.length))
+    models = _spread(args[0], (node.args[0].models or 1, tile.length))
     result = models[0].copy()
     for model in models[1:]:
         result += model
@@ -124,7 +128,7 @@ def _sum_models(node: Expr, args: list[Value], tile: Tile, precision: np.dtype[n
 
 
 def _max_models(node: Expr, args: list[Value], tile: Tile, precision: np.dtype[np.floating]) -> Value:
-    models = np.broadcast_to(args[0], (node.args[0].models or 1, tile.length))
+    models = _spread(args[0], (node.args[0].models or 1, tile.length))
     result = models[0]
     for model in models[1:]:
         result = np.where(model > result, model, result)
@@ -154,7 +158,7 @@ def _selected(node: Expr, args: list[Value], tile: Tile, precision: np.dtype[np.
 
 
 def _rank(node: Expr, args: list[Value], tile: Tile, precision: np.dtype[np.floating]) -> Value:
-    keys = magnitude_keys(np.broadcast_to(args[0], (node.models or 1, tile.length)))
+    keys = magnitude_keys(_spread(args[0], (node.models or 1, tile.length)))
     order = np.argsort(keys.reshape(node.models or 1, -1, tile.columns), axis=-1, kind="stable")
     ranks = np.empty(order.shape, precision)
     np.put_along_axis(ranks, order, np.arange(tile.columns, dtype=precision), axis=-1)

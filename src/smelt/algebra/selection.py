@@ -27,6 +27,7 @@ Keys = NDArray[Any]  # unsigned integers of the width of the floats
 SAMPLE_RUNS = (128, 1024)  # the fewest and the most runs of a sample
 ELEMENTS_PER_RUN = 2**18  # of the tensor, in between
 RUN = 1024
+STANDARD_ERRORS = 5.0  # of the sample's share above the threshold, on either side of the bracket
 DIGIT = 16  # bits per counting pass
 GATHER_LIMIT = 2**24  # the most keys that a search may gather; more means that the bracket is too wide
 
@@ -88,7 +89,7 @@ class Selection:
         self._above_prefix = 0
         self._bits = bits
         self._gathered = 0
-        self._histogram = np.zeros(1 << DIGIT, np.int64)
+        self._histogram: NDArray[np.int64] | None = None  # of the digits counted in this pass
         self._lock = threading.Lock()
         self._limit = min(GATHER_LIMIT, max(size // 8, RUN))
         self.wanted: tuple[int, int] | None = None  # the piece that holds the cut, once the threshold is known
@@ -109,12 +110,16 @@ class Selection:
 
     def set_bracket(self, x: NDArray[np.generic]) -> None:
         """Choose the bracket from a sample: the runs that start at ``sample_starts``."""
-        sample = np.sort(magnitude_keys(x))
+        keys = magnitude_keys(x)
+        sample = np.sort(keys)
         share = self.count / self.size
-        # Five standard errors of a sample of independent elements, plus room for rows of unlike size.
-        margin = 5.0 * sqrt(share * (1.0 - share) / len(sample)) + 0.004 * sqrt(SAMPLE_RUNS[0] * RUN / len(sample))
-        low = int((1.0 - share - margin) * len(sample))
-        high = int((1.0 - share + margin) * len(sample)) + 1
+        guess = sample[min(int((1.0 - share) * len(sample)), len(sample) - 1)]
+        # Rows differ in scale, so that elements of a run are alike: what counts is how much the runs differ.
+        runs = keys.reshape(-1, RUN)
+        spreads = (float(np.std(np.count_nonzero(mask, axis=1) / RUN)) for mask in (runs > guess, runs >= guess))
+        error = max(sqrt(share * (1.0 - share) / RUN), *spreads) / sqrt(len(runs))
+        low = int((1.0 - share - STANDARD_ERRORS * error) * len(sample)) - 1
+        high = int((1.0 - share + STANDARD_ERRORS * error) * len(sample)) + 1
         self._low = int(sample[low]) if low >= 0 else 0
         self._high = int(sample[high]) if high < len(sample) else (1 << (self._bits - 1)) - 1
 
@@ -145,7 +150,7 @@ class Selection:
         """Take over a complete block's histogram: there is no room for one per block."""
         if count.histogram is not None:
             with self._lock:
-                self._histogram += count.histogram
+                self._histogram = count.histogram if self._histogram is None else self._histogram + count.histogram
             count.histogram = None
 
     def conclude(self, counts: Sequence[Count]) -> None:
@@ -205,7 +210,8 @@ class Selection:
     def _next_digit(self) -> None:
         assert self._prefix is not None
         done, value = self._prefix
-        histogram, self._histogram = self._histogram, np.zeros(1 << DIGIT, np.int64)
+        histogram, self._histogram = self._histogram, None
+        assert histogram is not None
         above = self._above_prefix
         digit = (1 << DIGIT) - 1
         while above + histogram[digit] < self.count:

@@ -11,6 +11,7 @@ from typing import Any
 from smelt.arch.roles import is_embedding_path
 from smelt.errors import InputError, listing
 
+_NUMBER = re.compile(r"\.(0|[1-9][0-9]*)(?=\.)")  # a component between two others
 _BLOCK_WORDS = frozenset(("layers", "layer", "h", "blocks", "block", "resblocks", "stages"))
 _COUNT_KEY = re.compile(r"(^|_)(n_?layer|layers|depth|n_blocks|num_blocks)$")
 _COUNT_NOISE = frozenset(("config", "num", "n", "hidden", "layer", "layers", "nlayer", "depth", "blocks", "model"))
@@ -94,9 +95,9 @@ def place(name: str, stacks: Sequence[Stack]) -> Place | None:
     """Return the stack and block that the tensor ``name`` belongs to, or None when it stands outside all blocks."""
     for stack in stacks:
         if name.startswith(stack.prefix + "."):
-            number = name[len(stack.prefix) + 1 :].split(".", 1)[0]
-            if _is_number(number):
-                return Place(stack, int(number))
+            number = _NUMBER.match(name, len(stack.prefix))
+            if number:
+                return Place(stack, int(number[1]))
     return None
 
 
@@ -161,17 +162,12 @@ def _group_blocks(names: Iterable[str]) -> dict[str, dict[int, set[str]]]:
 
 def _split(name: str) -> tuple[str, int, str] | None:
     """Split at the first number that follows a block word, else at the first number."""
-    parts = name.split(".")
-    numbers = [at for at, part in enumerate(parts) if at > 0 and _is_number(part) and at + 1 < len(parts)]
+    numbers = list(_NUMBER.finditer(name))
     # A multi-token-prediction head has blocks of its own, and is no stack: it is carried with the model.
-    if not numbers or "mtp" in parts[: numbers[0]]:
+    if not numbers or "mtp" in name[: numbers[0].start()].split("."):
         return None
-    at = next((n for n in numbers if parts[n - 1] in _BLOCK_WORDS), numbers[0])
-    return ".".join(parts[:at]), int(parts[at]), ".".join(parts[at + 1 :])
-
-
-def _is_number(part: str) -> bool:
-    return part.isascii() and part.isdigit() and (part == "0" or part[0] != "0")
+    at = next((n for n in numbers if _ends_in_block_word(name[: n.start()])), numbers[0])
+    return name[: at.start()], int(at[1]), name[at.end() + 1 :]
 
 
 def _ends_in_block_word(prefix: str) -> bool:

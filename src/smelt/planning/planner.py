@@ -9,6 +9,7 @@ from typing import Any
 
 from smelt.algebra.templates import COPY, Template
 from smelt.arch.config import with_dtype
+from smelt.collecting import without_collector
 from smelt.errors import InputError, listing, nearest
 from smelt.planning.binding import Binder
 from smelt.planning.cost import estimate
@@ -41,7 +42,8 @@ def plan_recipe(recipe: Recipe, *, seed: int | None = None, max_shard_size: str 
     shard_bytes = parse_size(str(max_shard_size))
     if seed is not None:
         recipe = replace(recipe, seed=seed)
-    return _Planner(recipe).plan(shard_bytes)
+    with without_collector():
+        return _Planner(recipe).plan(shard_bytes)
 
 
 class _Planner:

@@ -45,27 +45,27 @@ class Compiled:
         loop = self.program.loop("values")
         for span in self.spans(reader, start, stop):
             result = np.empty((self.program.rows_out, span.length), np.float32)
-            loop(*self._arguments(span), result)
+            loop(*self._arguments(span, reader), result)
             yield span.start, result
 
     def runs(self, reader: Reader, starts: Sequence[int], length: int) -> Array:
         """Return the values of all roots on runs of elements, one run after the other, as if they were one."""
         span = reader.gather(self.output.inputs, starts, length)
         result = np.empty((self.program.rows_out, span.length), np.float32)
-        self.program.loop("values")(*self._arguments(span), result)
+        self.program.loop("values")(*self._arguments(span, reader), result)
         return result
 
     def write(self, reader: Reader, start: int, stop: int) -> NDArray[np.uint8]:
-        """Return the encoded bytes of a block; the output is bfloat16 or float32."""
+        """Return the encoded bytes of a block, in a buffer of the reader's; the output is bfloat16 or float32."""
         dtype, loop = self.output.spec.dtype, self.program.loop("write")
-        block = np.empty(-(-(stop - start) * dtype.size_bytes // 4) * 4, np.uint8)
+        block = reader.buffer("block", BLOCK * 4)
         for span in self.spans(reader, start, stop):
             place = (span.start - start) * dtype.size_bytes
             part = block[place : place + span.length * dtype.size_bytes]
             is_half = dtype.name == "BF16"
             halves = part.view(np.uint16) if is_half else np.empty(0, np.uint16)
             words = np.empty(0, np.uint32) if is_half else part.view(np.uint32)
-            loop(*self._arguments(span), CODES[dtype.name], halves, words)
+            loop(*self._arguments(span, reader), CODES[dtype.name], halves, words)
         return block[: (stop - start) * dtype.size_bytes]
 
     def sums(self, reader: Reader, start: int, stop: int, questions: Sequence[Sum]) -> list[NDArray[np.float64]]:
@@ -75,7 +75,7 @@ class Compiled:
         left, right = np.array(pairs, np.int64).T.copy()
         lanes = np.zeros((len(pairs), LANES), np.float64)
         for span in self.spans(reader, start, stop):
-            loop(*self._arguments(span), left, right, lanes)
+            loop(*self._arguments(span, reader), left, right, lanes)
         ends = np.cumsum([question.count for question in questions])  # exact: integers
         return np.split(lanes, ends[:-1])
 
@@ -86,24 +86,31 @@ class Compiled:
         lows, highs = np.array([s.bracket for _, s in searches], np.uint32).T.copy()
         for span in self.spans(reader, start, stop):
             found = np.zeros((len(rows), 4), np.int64)
-            gathered = np.empty((len(rows), span.length + 1), np.uint32)
-            loop(*self._arguments(span), rows, lows, highs, found, gathered)
+            room = len(rows) * (span.length + 1)
+            gathered = reader.buffer("gathered", 4 * room)[: 4 * room].view(np.uint32).reshape(len(rows), -1)
+            loop(*self._arguments(span, reader), rows, lows, highs, found, gathered)
             for (_, search), numbers, keys in zip(searches, found.tolist(), gathered, strict=True):
                 above, at_high, at_low, inside = numbers
                 search.take((span.start, span.start + span.length), above, at_high, at_low, keys[:inside].copy())
 
-    def _arguments(self, span: Span) -> tuple[Any, ...]:
+    def _arguments(self, span: Span, reader: Reader) -> tuple[Any, ...]:
         tile = self.columns if self.program.whole_rows else TILE
         packed, program = self.packed, self.program
-        x = np.empty((max(len(self.output.inputs), 1), tile), np.float32)
-        scratch = np.empty((program.rows_scratch, tile), np.float32)
-        out = np.empty((program.rows_out, tile), np.float32)
+        x = _tiles(reader, "x", max(len(self.output.inputs), 1), tile)
+        scratch = _tiles(reader, "scratch", program.rows_scratch, tile)
+        out = _tiles(reader, "out", program.rows_out, tile)
         return (
             *(span.raw.view(np.uint16), span.raw.view(np.uint32), span.offsets, span.codes),
             *(span.length, span.start, self.columns, tile),
             *(packed.p, packed.numbers, packed.rows, packed.columns, self.keys, packed.thresholds, packed.cuts),
-            *(x, x.view(np.uint32), scratch, scratch.view(np.uint32), out, out.view(np.uint32)),
+            *(*x, *scratch, *out),
         )
+
+
+def _tiles(reader: Reader, name: str, rows: int, tile: int) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
+    """Return a buffer of the reader's as floats and as integers, both (rows, tile)."""
+    words = reader.buffer(name, 4 * rows * tile)[: 4 * rows * tile].view(np.uint32).reshape(rows, tile)
+    return words.view(np.float32), words
 
 
 def ready(roots: Sequence[Expr], output: Output, columns: int, programs: dict[Any, Any]) -> CompiledProgram | None:

@@ -13,6 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from smelt.algebra.engine import find_fault
+from smelt.collecting import without_collector
 from smelt.errors import InputError, RunError
 from smelt.planning.plan import Plan
 from smelt.running.companions import write_checksums, write_companions
@@ -89,9 +90,10 @@ def run_plan(
     _fetch(plan, progress)
     if into is None:
         memory = MemorySink(plan)
-        _work(plan, memory, pace, progress)
+        with without_collector():
+            _work(plan, memory, pace, progress)
         return memory.arrays
-    with output_folder(plan, Path(into), force) as folder:
+    with without_collector(), output_folder(plan, Path(into), force) as folder:
         try:
             _write_folder(plan, folder, pace, progress)
         except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +60,8 @@ class Reader:
         self._specs = [checkpoint.specs for checkpoint in checkpoints]
         self._span = span
         self._tile = tile
-        self._buffers: dict[int, Bytes] = {}
+        self._buffers: dict[Hashable, Bytes] = {}
+        self._last: tuple[tuple[Sequence[Input], int, int], Span] | None = None  # what the span buffer holds
         self.bytes_read = 0
 
     def tiles(
@@ -100,11 +101,18 @@ class Reader:
         span = max(span // rows, 1) * rows
         for low in range(start, stop, span):
             high = min(low + span, stop)
-            width = -(-(high - low) * 4 // 8) * 8
-            raw = self._buffer(-1, width * max(len(inputs), 1))
-            codes = [self._fill(number, pieces, low, high, raw) for number, pieces in enumerate(inputs)]
-            offsets = np.arange(len(inputs), dtype=np.int64) * width
-            yield Span(low, high - low, raw, offsets, np.array(codes, np.int64))
+            # Of a small tensor the first pass has read what the second one needs.
+            if self._last is None or self._last[0] != (inputs, low, high):
+                self._last = None
+                self._last = (inputs, low, high), self._read_span(inputs, low, high)
+            yield self._last[1]
+
+    def _read_span(self, inputs: Sequence[Input], low: int, high: int) -> Span:
+        width = -(-(high - low) * 4 // 8) * 8
+        raw = self.buffer(-1, width * max(len(inputs), 1))
+        codes = [self._fill(number, pieces, low, high, raw) for number, pieces in enumerate(inputs)]
+        offsets = np.arange(len(inputs), dtype=np.int64) * width
+        return Span(low, high - low, raw, offsets, np.array(codes, np.int64))
 
     def _fill(self, number: int, extents: Input, start: int, stop: int, raw: Bytes) -> int:
         width = -(-(stop - start) * 4 // 8) * 8
@@ -120,9 +128,10 @@ class Reader:
 
     def gather(self, inputs: Sequence[Input], starts: Sequence[int], length: int) -> Span:
         """Return runs of ``length`` elements as one span."""
+        self._last = None
         total = length * len(starts)
         width = -(-total * 4 // 8) * 8
-        raw = self._buffer(-1, width * max(len(inputs), 1))
+        raw = self.buffer(-1, width * max(len(inputs), 1))
         codes = []
         for number, extents in enumerate(inputs):
             place = raw[number * width : (number + 1) * width]
@@ -163,7 +172,7 @@ class Reader:
     def _read(self, number: int, extents: Input, start: int, stop: int) -> list[Piece]:
         if len(extents) == 1:
             dtype = self._dtype(extents[0])
-            raw = self._buffer(number, (stop - start) * dtype.size_bytes)[: (stop - start) * dtype.size_bytes]
+            raw = self.buffer(number, (stop - start) * dtype.size_bytes)[: (stop - start) * dtype.size_bytes]
             self._read_bytes(extents[0], (extents[0].start + start) * dtype.size_bytes, raw)
             return [Piece(start, stop, dtype, raw)]
         return self._join(number, extents, start, stop)
@@ -171,7 +180,7 @@ class Reader:
     def _join(self, number: int, extents: Input, start: int, stop: int) -> list[Piece]:
         pieces, position, used = [], 0, 0
         dtypes = [self._dtype(e) for e in extents]
-        buffer = self._buffer(number, (stop - start) * max(d.size_bytes for d in dtypes))
+        buffer = self.buffer(number, (stop - start) * max(d.size_bytes for d in dtypes))
         for extent, dtype in zip(extents, dtypes, strict=True):
             low, high = max(start, position), min(stop, position + extent.count)
             if low < high:
@@ -187,10 +196,11 @@ class Reader:
         self._checkpoints[extent.checkpoint].read(extent.tensor, start_byte, raw)
         self.bytes_read += len(raw)
 
-    def _buffer(self, number: int, size: int) -> Bytes:
-        buffer = self._buffers.get(number)
+    def buffer(self, name: Hashable, size: int) -> Bytes:
+        """Return this thread's buffer of that name, at least ``size`` bytes; what is in it holds until the next use."""
+        buffer = self._buffers.get(name)
         if buffer is None or len(buffer) < size:
-            buffer = self._buffers[number] = np.empty(size, np.uint8)
+            buffer = self._buffers[name] = np.empty(size, np.uint8)
         return buffer
 
 

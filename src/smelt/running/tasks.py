@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smelt.algebra.expressions import Attribute, Expr, Sort
-from smelt.algebra.grid import block_bounds, block_count, sizes_of
-from smelt.algebra.interpreter import TileProgram, meet
-from smelt.algebra.numbers import Value, solve
+from smelt.algebra.grid import block_bounds, block_count
+from smelt.algebra.numbers import Value
 from smelt.algebra.questions import Question, Select, Sum, ask
 from smelt.algebra.templates import Template
 from smelt.errors import RunError
 from smelt.planning.plan import Input, Output
-from smelt.running.compiled import Compiled, ready
+from smelt.running.compiled import Compiled
 from smelt.running.sinks import Sink
 from smelt.running.sources import CODES, Reader
+from smelt.running.values import Values
 from smelt.tensors.dtypes import encode
 
 
@@ -84,20 +84,16 @@ class CopyTask:
 class Looks:
     """What a question may look at beside its passes."""
 
-    task: ComputedTask
+    values: Values
     reader: Reader
 
     def block(self, operand: Expr, start: int, stop: int) -> NDArray[np.generic]:
         """Return elements [start, stop) of an operand."""
-        return self.task.evaluate(self.reader, operand, start, stop)
+        return self.values.of(operand, start, stop, self.reader)
 
     def runs(self, operand: Expr, starts: Sequence[int], length: int) -> NDArray[np.generic]:
         """Return runs of elements, at once where a kernel can take them for one."""
-        kernel = self.task.compile_nodes([operand])
-        if kernel is not None and kernel.program.is_local:
-            values = kernel.runs(self.reader, starts, length)
-            return values if operand.models is not None else values[0]
-        return np.concatenate([self.block(operand, s, s + length) for s in starts], axis=-1)
+        return self.values.runs(operand, starts, length, self.reader)
 
 
 class ComputedTask:
@@ -117,19 +113,15 @@ class ComputedTask:
         self._root = template.root
         self._stages = template.stages()
         self._sink = sink
-        self._programs = programs
-        self._engine = engine
+        self._values = Values(output, template, programs, engine)
         self._final: Compiled | None = None  # the kernel of the result, once nothing is asked any more
         self._sums: Compiled | None = None  # that of all sums of the pass
         self._counts: Compiled | None = None  # that of all its selections
-        self._precision: np.dtype[np.floating] = np.dtype(output.precision)
-        self._answers: dict[str, Value] = {}
         self._questions: list[Question] = []
         self._partials: list[list[Any]] = []
-        self._sizes = sizes_of(output.spec.shape)
         self._template = template
         self.elements = output.spec.elements
-        self.key_bytes = self._precision.itemsize
+        self.key_bytes = self._values.precision.itemsize
         self.model_questions = tuple(n.attributes for stage in self._stages for n in stage if n.attributes)
         self.waiting: list[Expr] = []  # questions about the whole model, which this task alone cannot answer
 
@@ -140,7 +132,7 @@ class ComputedTask:
             self.waiting = [node for node in stage if node.attributes]
             self._questions = [self._ask(node) for node in stage if not node.attributes]
             for question in self._questions:
-                question.prepare(Looks(self, reader), self.blocks <= 1)
+                question.prepare(Looks(self._values, reader), self.blocks <= 1)
             self._collect_answers()
         if self.waiting and not self._questions:
             return
@@ -160,7 +152,7 @@ class ComputedTask:
         if not self._questions:
             return True
         for question, parts in zip(self._questions, self._partials, strict=True):
-            question.conclude(parts, Looks(self, reader))
+            question.conclude(parts, Looks(self._values, reader))
         self._collect_answers()
         return bool(self.waiting) and not self._questions
 
@@ -171,7 +163,7 @@ class ComputedTask:
     def wanted(self, attributes: tuple[Attribute, ...], elements: int) -> NDArray[np.float64]:
         """Return how many elements of the whole model's ``elements`` are to be selected, model by model."""
         node = self._waiting_for(attributes)
-        known = solve([node.args[1]], self._output.slots, {**self._sizes, "model": elements}, self._answers)
+        known = self._values.solve([node.args[1]], model=elements)
         return np.broadcast_to(np.asarray(known[node.args[1].key], np.float64), (node.models or 1,))
 
     def values_of_block(
@@ -179,20 +171,20 @@ class ComputedTask:
     ) -> Iterator[tuple[int, NDArray[np.generic]]]:
         """Yield what is selected from, tile by tile, each of shape (models, length)."""
         operand = self._waiting_for(attributes).args[0]
-        for first, (values,) in self._values([operand], *self.bounds(block), reader):
+        for first, (values,) in self._values.on([operand], *self.bounds(block), reader):
             yield first, values.reshape(-1, values.shape[-1])
 
     def evaluate_waiting(
         self, attributes: tuple[Attribute, ...], start: int, stop: int, reader: Reader
     ) -> NDArray[np.generic]:
         """Return elements [start, stop) of what is selected from, shape (models, stop − start)."""
-        values = self.evaluate(reader, self._waiting_for(attributes).args[0], start, stop)
+        values = self._values.of(self._waiting_for(attributes).args[0], start, stop, reader)
         return values.reshape(-1, values.shape[-1])
 
     def resume(self, attributes: tuple[Attribute, ...], answer: Value) -> None:
         """Take the answer to a question about the whole model."""
         node = self._waiting_for(attributes)
-        self._answers[node.key] = answer
+        self._values.answers[node.key] = answer
         self.waiting = [n for n in self.waiting if n is not node]
 
     def _waiting_for(self, attributes: tuple[Attribute, ...]) -> Expr:
@@ -200,26 +192,12 @@ class ComputedTask:
 
     def _ask(self, node: Expr) -> Question:
         numbers = [a for a in node.args if a.sort is Sort.NUMBER]
-        known = solve(numbers, self._output.slots, self._sizes, self._answers)
-        value = known[numbers[0].key] if numbers else None
-        return ask(node, value, self._output.spec.shape, self._precision)
+        value = self._values.solve(numbers)[numbers[0].key] if numbers else None
+        return ask(node, value, self._output.spec.shape, self._values.precision)
 
     def _collect_answers(self) -> None:
-        self._answers.update((q.node.key, q.answer) for q in self._questions if q.answer is not None)
+        self._values.answers.update((q.node.key, q.answer) for q in self._questions if q.answer is not None)
         self._questions = [q for q in self._questions if q.answer is None]
-
-    def _ready(self, roots: Sequence[Expr]) -> tuple[TileProgram, Mapping[str, Value]]:
-        key = (tuple(r.key for r in roots), self._precision)
-        program = self._programs.get(key)
-        if program is None:
-            program = self._programs[key] = TileProgram(roots, self._precision)
-        values = solve(program.numbers, self._output.slots, self._sizes, self._answers)
-        return program, meet(program.numbers, values, self._precision)
-
-    def evaluate(self, reader: Reader, node: Expr, start: int, stop: int) -> NDArray[np.generic]:
-        """Return a few elements of an expression: a sample, or one block."""
-        parts = [values[0] for _, values in self._values([node], start, stop, reader)]
-        return np.concatenate(parts, axis=-1)
 
     def _choose_kernels(self) -> None:
         """Get the kernels of this pass ready, once for all of its blocks."""
@@ -227,70 +205,14 @@ class ComputedTask:
         operands = {e.key: e for q in sums for e in q.operands}
         # Tiles of whole rows start at any lane, which the compiled loop does not know.
         has_lanes = sums and not self._template.needs_rows
-        self._sums = self.compile_nodes(list(operands.values())) if has_lanes else None
+        self._sums = self._values.compile(list(operands.values())) if has_lanes else None
         counted = {q.operands[0].key: q.operands[0] for q in self._countable()}
-        self._counts = self.compile_nodes(list(counted.values())) if counted else None
-        self._final = None if self._questions or self.waiting else self.compile_nodes([self._root])
+        self._counts = self._values.compile(list(counted.values())) if counted else None
+        self._final = None if self._questions or self.waiting else self._values.compile([self._root])
 
     def _countable(self) -> list[Select]:
         """Return the selections of the pass that a compiled loop can count for."""
         return [q for q in self._questions if isinstance(q, Select) and not q.counts_digits]
-
-    def compile_nodes(self, roots: Sequence[Expr]) -> Compiled | None:
-        """Return the kernel for some nodes with its numbers, ``None`` where the interpreter computes them."""
-        if not self._engine or not self.blocks:
-            return None
-        columns = self._sizes["row"]
-        program = ready(roots, self._output, columns, self._programs)
-        if program is None:
-            return None
-        # Tensors of one shape under one setting share their numbers, unless these hang on answers.
-        key = (id(program), self._output.slots, self._output.spec.shape)
-        packed = None if program.asks else self._programs.get(key)
-        if packed is None:
-            packed = program.pack(solve(program.numbers, self._output.slots, self._sizes, self._answers))
-            if not program.asks:
-                self._programs[key] = packed
-        keys = np.array(self._output.keys or (0,), np.uint64)
-        return Compiled(program, packed, self._output, columns, self._template.needs_rows, keys)
-
-    def _values(
-        self, roots: Sequence[Expr], start: int, stop: int, reader: Reader
-    ) -> Iterator[tuple[int, list[NDArray[np.generic]]]]:
-        """Yield the values of some nodes on elements [start, stop), run by run, with the first element of each."""
-        compiled = self.compile_nodes(roots)
-        if compiled is None:
-            yield from self._tiles(start, stop, reader, *self._ready(roots))
-            return
-        low, high = self._widen(start, stop) if compiled.program.whole_rows else (start, stop)
-        for first, found in compiled.values(reader, low, high):
-            begin, end = max(start, first), min(stop, first + found.shape[1])
-            if begin < end:
-                cut = found[:, begin - first : end - first]
-                rows = [compiled.program.row_of[r.key] for r in roots]
-                yield (
-                    begin,
-                    [cut[p] if r.models is None else cut[p : p + r.models] for p, r in zip(rows, roots, strict=True)],
-                )
-
-    def _widen(self, start: int, stop: int) -> tuple[int, int]:
-        """Return the whole rows that a run of elements touches."""
-        columns = self._sizes["row"]
-        return start // columns * columns, -(-stop // columns) * columns
-
-    def _tiles(
-        self, start: int, stop: int, reader: Reader, program: TileProgram, numbers: Mapping[str, Value]
-    ) -> Iterator[tuple[int, list[NDArray[np.generic]]]]:
-        """Yield the values of a program on elements [start, stop), tile by tile, with the first element of each."""
-        output, columns = self._output, self._sizes["row"]
-        # Ranks need whole rows, however long, and whatever part of them is wanted.
-        low, high = self._widen(start, stop) if self._template.ranks else (start, stop)
-        for tile in reader.tiles(
-            output.inputs, low, high, self._precision, numbers, output.keys, columns, self._template.needs_rows
-        ):
-            first, last = max(start, tile.start), min(stop, tile.start + tile.length)
-            if first < last:
-                yield first, [v[..., first - tile.start : last - tile.start] for v in program(tile)]
 
     def _measure(self, number: int, start: int, stop: int, reader: Reader) -> None:
         partials: dict[int, Any] = {}
@@ -317,7 +239,7 @@ class ComputedTask:
             return
         partials.update((id(q), q.open_block(start, stop)) for q in questions)
         operands = [e for q in questions for e in q.operands]
-        for first, found in self._values(operands, start, stop, reader):
+        for first, found in self._values.on(operands, start, stop, reader):
             values = iter(found)
             for question in questions:
                 question.measure(partials[id(question)], [next(values) for _ in question.operands], first)
@@ -328,7 +250,7 @@ class ComputedTask:
             self._sink.write(self.name, start * width, self._final.write(reader, start, stop))
             return
         block = np.empty((stop - start) * width, np.uint8)
-        for first, (values,) in self._values([self._root], start, stop, reader):
+        for first, (values,) in self._values.on([self._root], start, stop, reader):
             place = (first - start) * width
             try:
                 block[place : place + len(values) * width] = encode(values, output.spec.dtype)

@@ -65,15 +65,17 @@ _NAN_BITS = {"F64": 0x7FF8 << 48, "F32": 0x7FC0 << 16, "BF16": 0x7FC0, **{k: v.n
 _NICKNAMES = {"half": "f16", "float": "f32", "single": "f32", "double": "f64"}
 
 
+_BY_NAME = {dtype.name: dtype for dtype in DTYPES}
+
+
 def dtype_named(name: str) -> DType:
     """Return the dtype that safetensors headers call ``name``.
 
     Raises:
         InputError: when smelt does not read it.
     """
-    for dtype in DTYPES:
-        if dtype.name == name:
-            return dtype
+    if name in _BY_NAME:
+        return _BY_NAME[name]
     raise InputError(f"unknown dtype '{name}'; smelt reads {listing((d.name for d in DTYPES), 20)}")
 
 

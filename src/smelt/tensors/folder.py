@@ -10,7 +10,7 @@ from pathlib import Path
 
 from smelt.errors import InputError, RunError
 from smelt.tensors.platform import Buffer, File, advise_sequential, open_file, read_at
-from smelt.tensors.safetensors import read_header
+from smelt.tensors.safetensors import hash_header, read_header
 from smelt.tensors.spec import TensorSpec
 from smelt.tensors.weights import Extent, WeightFiles, explain_conversion, find_weights, is_weights, join_headers
 
@@ -159,6 +159,6 @@ def _open_weights(path: Path) -> File:
 
 
 def _fingerprint(path: Path, where: str) -> Fingerprint:
-    header = read_header(path, where)
+    digest = hash_header(path, where)
     status = path.stat()
-    return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ino, header.sha256)
+    return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ino, digest)

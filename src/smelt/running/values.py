@@ -1,0 +1,131 @@
+"""The values of an output's expressions on a run of its elements: by a kernel where there is one, else interpreted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smelt.algebra.expressions import Expr
+from smelt.algebra.grid import sizes_of
+from smelt.algebra.interpreter import TileProgram, meet
+from smelt.algebra.numbers import Value, solve
+from smelt.algebra.templates import Template
+from smelt.planning.plan import Output
+from smelt.running.compiled import Compiled, ready
+from smelt.running.sources import Reader
+
+Array = NDArray[np.generic]
+
+
+class Values:
+    """What computes the values of expressions for one output.
+
+    Args:
+        output, template: what is computed.
+        programs: prepared expressions and numbers, shared by the outputs of a run.
+        engine: whether compiled kernels do what they can.
+    """
+
+    def __init__(self, output: Output, template: Template, programs: dict[Any, Any], engine: bool) -> None:
+        self.precision: np.dtype[np.floating] = np.dtype(output.precision)
+        self.answers: dict[str, Value] = {}  # to the questions asked so far
+        self._output = output
+        self._template = template
+        self._programs = programs
+        self._engine = engine
+        self._sizes = sizes_of(output.spec.shape)
+
+    def solve(self, nodes: Sequence[Expr], **sizes: int) -> dict[str, Value]:
+        """Compute numbers, as ``numbers.solve``; ``sizes`` are further ones than those of the tensor.
+
+        Tensors of one shape under one setting share what does not hang on answers.
+        """
+        if sizes:
+            return solve(nodes, self._output.slots, {**self._sizes, **sizes}, self.answers)
+        key = ("numbers", tuple(node.key for node in nodes), self._output.slots, self._output.spec.shape)
+        known = self._programs.get(key)
+        if known is None:
+            fixed = [node for node in nodes if not node.depth]
+            known = self._programs[key] = solve(fixed, self._output.slots, self._sizes, {})
+        asking = [node for node in nodes if node.depth]
+        if not asking:
+            return known
+        return known | solve(asking, self._output.slots, self._sizes, self.answers)
+
+    def compile(self, roots: Sequence[Expr]) -> Compiled | None:
+        """Return the kernel for some nodes with its numbers, ``None`` where the interpreter computes them."""
+        if not self._engine or not self._output.spec.elements:
+            return None
+        columns = self._sizes["row"]
+        program = ready(roots, self._output, columns, self._programs)
+        if program is None:
+            return None
+        key = ("packed", id(program), self._output.slots, self._output.spec.shape)
+        packed = None if program.asks else self._programs.get(key)
+        if packed is None:
+            packed = program.pack(self.solve(program.numbers))
+            if not program.asks:
+                self._programs[key] = packed
+        if program.selections:
+            packed = program.add_selections(packed, self.solve(program.selections))
+        keys = np.array(self._output.keys or (0,), np.uint64)
+        return Compiled(program, packed, self._output, columns, self._template.needs_rows, keys)
+
+    def of(self, node: Expr, start: int, stop: int, reader: Reader) -> Array:
+        """Return elements [start, stop) of an expression, shape (…, stop − start)."""
+        parts = [values[0] for _, values in self.on([node], start, stop, reader)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+
+    def runs(self, node: Expr, starts: Sequence[int], length: int, reader: Reader) -> Array:
+        """Return runs of elements one after the other, at once where a kernel can take them for one."""
+        kernel = self.compile([node])
+        if kernel is not None and kernel.program.is_local:
+            values = kernel.runs(reader, starts, length)
+            return values if node.models is not None else values[0]
+        return np.concatenate([self.of(node, s, s + length, reader) for s in starts], axis=-1)
+
+    def on(self, roots: Sequence[Expr], start: int, stop: int, reader: Reader) -> Iterator[tuple[int, list[Array]]]:
+        """Yield the values of some nodes on elements [start, stop), run by run, with the first element of each."""
+        compiled = self.compile(roots)
+        if compiled is None:
+            yield from self._tiles(start, stop, reader, *self._interpreted(roots))
+            return
+        low, high = self._widen(start, stop) if compiled.program.whole_rows else (start, stop)
+        for first, found in compiled.values(reader, low, high):
+            begin, end = max(start, first), min(stop, first + found.shape[1])
+            if begin < end:
+                cut = found[:, begin - first : end - first]
+                rows = [compiled.program.row_of[r.key] for r in roots]
+                yield (
+                    begin,
+                    [cut[p] if r.models is None else cut[p : p + r.models] for p, r in zip(rows, roots, strict=True)],
+                )
+
+    def _interpreted(self, roots: Sequence[Expr]) -> tuple[TileProgram, Mapping[str, Value]]:
+        key = (tuple(r.key for r in roots), self.precision)
+        program = self._programs.get(key)
+        if program is None:
+            program = self._programs[key] = TileProgram(roots, self.precision)
+        return program, meet(program.numbers, self.solve(program.numbers), self.precision)
+
+    def _widen(self, start: int, stop: int) -> tuple[int, int]:
+        """Return the whole rows that a run of elements touches."""
+        columns = self._sizes["row"]
+        return start // columns * columns, -(-stop // columns) * columns
+
+    def _tiles(
+        self, start: int, stop: int, reader: Reader, program: TileProgram, numbers: Mapping[str, Value]
+    ) -> Iterator[tuple[int, list[Array]]]:
+        """Yield the values of a program on elements [start, stop), tile by tile, with the first element of each."""
+        output, columns = self._output, self._sizes["row"]
+        # Ranks need whole rows, however long, and whatever part of them is wanted.
+        low, high = self._widen(start, stop) if self._template.ranks else (start, stop)
+        for tile in reader.tiles(
+            output.inputs, low, high, self.precision, numbers, output.keys, columns, self._template.needs_rows
+        ):
+            first, last = max(start, tile.start), min(stop, tile.start + tile.length)
+            if first < last:
+                yield first, [v[..., first - tile.start : last - tile.start] for v in program(tile)]
