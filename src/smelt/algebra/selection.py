@@ -43,6 +43,12 @@ def magnitude_keys(x: NDArray[np.generic]) -> Keys:
     return magnitudes
 
 
+def _spread(counts: Sequence[int]) -> float:
+    """Return the standard deviation of whole numbers."""
+    n, total = len(counts), sum(counts)  # exact: integers
+    return sqrt(n * sum(c * c for c in counts) - total * total) / n  # exact: integers, up to the root
+
+
 def sample_starts(size: int) -> list[int]:
     """Return where the runs of a sample of ``size`` elements begin."""
     fewest, most = SAMPLE_RUNS
@@ -116,7 +122,7 @@ class Selection:
         guess = sample[min(int((1.0 - share) * len(sample)), len(sample) - 1)]
         # Rows differ in scale, so that elements of a run are alike: what counts is how much the runs differ.
         runs = keys.reshape(-1, RUN)
-        spreads = (float(np.std(np.count_nonzero(mask, axis=1) / RUN)) for mask in (runs > guess, runs >= guess))
+        spreads = (_spread(np.count_nonzero(mask, axis=1).tolist()) / RUN for mask in (runs > guess, runs >= guess))
         error = max(sqrt(share * (1.0 - share) / RUN), *spreads) / sqrt(len(runs))
         low = int((1.0 - share - STANDARD_ERRORS * error) * len(sample)) - 1
         high = int((1.0 - share + STANDARD_ERRORS * error) * len(sample)) + 1
