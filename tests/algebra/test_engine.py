@@ -1,16 +1,17 @@
 """Compiled programs: what they are told, and what happens where there is no compiler."""
 
+import mpmath
 import numpy as np
 import pytest
 from evaluating import X, Y, models
 
 from smelt.algebra import engine
-from smelt.algebra.engine import CompiledProgram, find_fault
+from smelt.algebra.engine import TILE, CompiledProgram, find_fault
 from smelt.algebra.expressions import slot, slots
 from smelt.algebra.kernel_cache import KernelUnavailable
 from smelt.algebra.kernel_source import UnsupportedError
 from smelt.algebra.numbers import solve
-from smelt.algebra.vocabulary import exponential, rank, total
+from smelt.algebra.vocabulary import arccos, exponential, logarithm, rank, total
 
 
 def test_every_distinct_root_has_its_rows():
@@ -41,7 +42,7 @@ def test_ranks_ask_for_whole_rows():
 
 def test_what_is_not_compiled_is_refused():
     with pytest.raises(UnsupportedError):
-        CompiledProgram([exponential(X)])
+        CompiledProgram([arccos(X)])
 
 
 def test_a_fault_is_told_in_a_line(monkeypatch):
@@ -55,3 +56,59 @@ def test_a_fault_is_told_in_a_line(monkeypatch):
 
 def test_there_is_a_compiler_here():
     assert find_fault() is None
+
+
+@pytest.mark.parametrize(("operation", "reference"), [(exponential, mpmath.exp), (logarithm, mpmath.log)])
+def test_exp_and_log_are_correctly_rounded(operation, reference):
+    rng = np.random.default_rng(3)
+    x = np.concatenate([rng.uniform(-104, 89, 2000), rng.standard_normal(2000), 10.0 ** rng.uniform(-45, 38, 2000)])
+    x = x.astype(np.float32)
+    x = x if operation is exponential else np.abs(x)
+    with mpmath.workprec(120):
+        expected = [
+            float(reference(mpmath.mpf(float(value)))) if value or operation is exponential else -np.inf for value in x
+        ]
+    with np.errstate(over="ignore", under="ignore"):
+        np.testing.assert_array_equal(run(operation(X), x), np.array(expected, np.float64).astype(np.float32))
+
+
+def test_exp_and_log_at_the_edges():
+    edges = np.float32([np.inf, -np.inf, np.nan, 0.0, -0.0, 200.0, -200.0, -1.0, 1e-45])
+    np.testing.assert_array_equal(run(exponential(X), edges)[:7], np.float32([np.inf, 0, np.nan, 1, 1, np.inf, 0]))
+    found = run(logarithm(X), edges)
+    np.testing.assert_array_equal(
+        found[:8], np.float32([np.inf, np.nan, np.nan, -np.inf, -np.inf, 5.2983174, np.nan, np.nan])
+    )
+    assert found[8] == np.float32(-149 * np.log(2.0))
+
+
+def run(node, x):
+    """Return a node's values through the compiled loop; X is ``x``."""
+    program = CompiledProgram([node])
+    packed = program.pack({n.key: n.attributes[0] for n in program.numbers})
+    raw, result = x.view(np.uint8), np.empty((1, len(x)), np.float32)
+    rows = [np.empty((max(program.rows_scratch, 1), TILE), np.float32) for _ in range(3)]
+    program.loop("values")(
+        *(
+            raw.view(np.uint16),
+            raw.view(np.uint32),
+            np.zeros(1, np.int64),
+            np.zeros(1, np.int64),
+            len(x),
+            0,
+            len(x),
+            TILE,
+        ),
+        *(
+            packed.p,
+            packed.numbers,
+            packed.rows,
+            packed.columns,
+            np.zeros(1, np.uint64),
+            packed.thresholds,
+            packed.cuts,
+        ),
+        *(view for row in rows for view in (row, row.view(np.uint32))),
+        result,
+    )
+    return result[0]

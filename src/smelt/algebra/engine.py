@@ -1,7 +1,7 @@
 """The third reading of a method: its expression compiled, between compiled loops over the stored bytes.
 
-It gives the bits that the interpreter gives; a test holds every method to that. What it does not compute (float64,
-exponentials, rows longer than a block) the interpreter does.
+It gives the bits that the interpreter gives; a test holds every method to that. What it does not compute (float64, rows
+longer than a block) the interpreter does.
 """
 
 from __future__ import annotations

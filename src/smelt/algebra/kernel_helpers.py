@@ -1,9 +1,24 @@
-"""The source text of what kernels call: magnitudes as integers, uniforms, and ranks by a radix sort per row."""
+"""The source text of what kernels call: magnitudes as integers, exp and log, uniforms, and ranks row by row."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from smelt.algebra.elementary import EXP, LARGEST_EXPONENT, LN2_PARTS, LOG
+
+
+def _write_polynomial(x: str, coefficients: Sequence[float]) -> str:
+    """Return the text that computes a polynomial by Horner's rule, highest power first."""
+    text = repr(coefficients[0])
+    for coefficient in coefficients[1:]:
+        text = f"({text} * {x} + {coefficient!r})"
+    return text
+
+
 # Compiled with every kernel that may need them; what is not called costs nothing.
-HELPERS = """
+HELPERS = f"""
+import math
+
 ZERO = np.float32(0.0)
 ONE = np.float32(1.0)
 SCALE = np.float32(2.0**-24)
@@ -18,6 +33,36 @@ def key_of(bits):
 
 def is_selected(key, threshold, index, cut):
     return (key > threshold) | ((key == threshold) & (index < cut))
+
+
+def exponential(value):
+    x = np.float64(value)
+    inside = x if x >= -746.0 and x <= {LARGEST_EXPONENT!r} else 0.0
+    k = np.rint(inside * 1.4426950408889634)
+    high = inside - k * {LN2_PARTS[0]!r}
+    low = k * {LN2_PARTS[1]!r}
+    r = high - low
+    mantissa = 1.0 + (high + (r * r * {_write_polynomial("r", EXP)} - low))
+    first = np.floor(k * 0.5)
+    scaled = math.ldexp(mantissa, np.int32(first)) * math.ldexp(1.0, np.int32(k - first))
+    if x != x:
+        return np.float32(x)
+    return np.float32(np.inf if x > {LARGEST_EXPONENT!r} else (0.0 if x < -746.0 else scaled))
+
+
+def logarithm(value):
+    x = np.float64(value)
+    mantissa, exponent = math.frexp(x if x > 0.0 and x < np.inf else 1.0)
+    below = mantissa < 0.7071067811865476
+    f = (mantissa + mantissa if below else mantissa) - 1.0
+    k = exponent - 1.0 if below else np.float64(exponent)
+    s = f / (2.0 + f)
+    z = s * s
+    correction = s * (f - 2.0 * z * {_write_polynomial("z", LOG)})
+    found = k * {LN2_PARTS[0]!r} + (f - (correction - k * {LN2_PARTS[1]!r}))
+    if x < 0.0:
+        return np.float32(np.nan)
+    return np.float32(-np.inf if x == 0.0 else (found if x < np.inf else x))
 
 
 def philox(counters, draw, key, words):

@@ -38,6 +38,8 @@ INFIX = {
     "logical_and": "({} & {})",
     "logical_or": "({} | {})",
     "absolute": "abs({})",
+    "exponential": "exponential({})",
+    "logarithm": "logarithm({})",
     "square_root": "np.sqrt({})",
     "minimum": "({0} if {0} < {1} else {1})",
     "maximum": "({0} if {0} > {1} else {1})",

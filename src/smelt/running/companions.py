@@ -1,18 +1,17 @@
-"""What stands beside the weights: configuration, tokenizer, index, the resolved recipe and a first model card."""
+"""What stands beside the weights: configuration, tokenizer, index, the resolved recipe, the model card."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-
-import yaml
 
 from smelt.planning.files import public_reference
 from smelt.planning.plan import Plan
 from smelt.recipes.nouns import Reference
 from smelt.recipes.writing import write_recipe
+from smelt.running.card import model_card
 from smelt.tensors.checkpoint import CONFIG_NAME
 from smelt.tensors.platform import open_file, sync_file, write_at
 from smelt.tensors.shards import INDEX_NAME, index_json
@@ -65,52 +64,6 @@ def resolved_recipe(plan: Plan) -> str:
         return public_reference(plan.checkpoints[number], plan.labels[number])
 
     return write_recipe(plan.recipe, rename)
-
-
-def model_card(plan: Plan, recipe: str) -> str:
-    """Return the README of the output: front matter for the hub, what it is made of, and the recipe."""
-    made_of = [
-        (c.repository or label, c.repository is not None, c.commit)
-        for c, label in zip(plan.checkpoints, plan.labels, strict=True)
-    ]
-    front: dict[str, object] = {}
-    on_hub = [name for name, is_hub, _ in made_of if is_hub]
-    if on_hub:
-        front["base_model"] = on_hub
-        front["base_model_relation"] = "merge"
-    front |= {"library_name": "transformers", "tags": ["merge", "smelt"]}
-    method = plan.recipe.result.method
-    lines = [
-        "---",
-        yaml.safe_dump(front, sort_keys=False, allow_unicode=True).rstrip(),
-        "---",
-        "",
-        "# A merged model",
-        "",
-        f"Merged with smelt by {method.title} ({_cite(method.paper)}), plan digest `{plan.digest[:16]}`.",
-        "",
-        "Made of:",
-        "",
-        *_list_models(made_of),
-        "",
-        "The resolved recipe, also in `smelt_recipe.yml`:",
-        "",
-        "```yaml",
-        recipe.rstrip(),
-        "```",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _list_models(made_of: Sequence[tuple[str, bool, str | None]]) -> list[str]:
-    return [f"- `{name}`" + (f" at `{commit}`" if commit else "") for name, _, commit in made_of]
-
-
-def _cite(paper: str) -> str:
-    if paper.startswith("arXiv:"):
-        return f"[{paper}](https://arxiv.org/abs/{paper.removeprefix('arXiv:')})"
-    return paper
 
 
 def _checksum_line(name: str, checksum: str) -> str:
