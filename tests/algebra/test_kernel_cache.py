@@ -123,6 +123,20 @@ def folder(whole, tmp_path):
     return Path(shutil.copytree(whole.parent, tmp_path / "kernels"))
 
 
+def test_what_was_of_no_use_for_long_goes_when_a_new_kernel_comes(folder):
+    (kept,) = entries(folder)
+    leftover, stale = folder / "tmp-of-a-killed-process", folder / "0.kernel"
+    for path in (leftover, stale):
+        path.write_bytes(b"")
+        os.utime(path, (0, 0))
+    os.utime(kept, (0, 0))
+    assert load(folder) == 0  # of use again
+    load(folder, SOURCE.replace("float32(3)", "float32(3.0)"))
+    assert kept in entries(folder)
+    assert not leftover.exists()
+    assert not stale.exists()
+
+
 # Processes
 
 

@@ -27,6 +27,7 @@ import stat
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,8 @@ from typing import Any
 from smelt.errors import SmeltError
 
 Kernel = Callable[..., Any]
+
+KEPT_SECONDS = 90 * 24 * 3600  # that a kernel stays on the disk without being used
 
 
 class KernelUnavailable(SmeltError):  # noqa: N818 - it says what is so; the interpreter runs instead
@@ -139,6 +142,7 @@ class Entry:
         with contextlib.suppress(Exception):
             if self.cache_path is not None:
                 packed = _unframe(_read(self.cache_path), self.digest)
+                os.utime(self.cache_path)  # says when it was last of use
                 target_context.refresh()
                 return CompileResult._rebuild(target_context, *pickle.loads(packed))
         return None
@@ -150,6 +154,7 @@ class Entry:
         with contextlib.suppress(Exception):
             if self.cache_path is not None and self._is_self_contained(result.library):
                 _write(self.cache_path, _frame(dumps(result._reduce()), self.digest))
+                _prune(self.cache_path.parent)
 
     def _is_self_contained(self, library: Any) -> bool:
         # NRT_… is Numba's reference counting, the same code in every process.
@@ -187,6 +192,15 @@ def _write(path: Path, data: bytes) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _prune(folder: Path) -> None:
+    """Delete what has not been of use for long: kernels of other versions, and what a killed process left behind."""
+    oldest = time.time() - KEPT_SECONDS
+    for path in list(folder.iterdir()):
+        with contextlib.suppress(OSError):
+            if path.lstat().st_mtime < oldest:
+                path.unlink()
 
 
 def _refuse_shared(status: os.stat_result, kind: int) -> None:
