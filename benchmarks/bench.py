@@ -97,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "threads": lambda: over_threads(bench, options.size),
         "models": lambda: over_models(bench, options.models_size, options.counts),
         "sizes": lambda: over_sizes(bench, options.sizes),
+        "tensors": lambda: over_tensors(bench),
     }
     for part, measure in measured.items():
         if part in options.parts:
@@ -139,6 +140,13 @@ def over_sizes(bench: Bench, sizes: Sequence[str]) -> Iterator[dict[str, Any]]:
         family = bench.family(size, 1)
         for case in list_cases(GROWING):
             yield bench.merge(case, family)
+
+
+def over_tensors(bench: Bench) -> Iterator[dict[str, Any]]:
+    """Measure a mixture of experts: a base and two fine-tunes of 20,000 small tensors."""
+    family = bench.family("experts", 2)
+    for case in list_cases(GROWING):
+        yield bench.merge(case, family)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -39,7 +39,7 @@ Blocks = Callable[[str, int], Iterable[NDArray[Any]]]
 
 @dataclass(frozen=True)
 class Shape:
-    """The shape of a Llama with an output head of its own."""
+    """The shape of a Llama with an output head of its own; with experts, each layer has so many in place of one."""
 
     hidden: int
     intermediate: int
@@ -47,6 +47,7 @@ class Shape:
     heads: int
     kv_heads: int
     vocabulary: int
+    experts: int = 0
 
     @property
     def tensors(self) -> Tensors:
@@ -56,7 +57,10 @@ class Shape:
         wide, tall = (self.intermediate, self.hidden), (self.hidden, self.intermediate)
         shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (self.vocabulary, self.hidden)}
         parts = {"self_attn.q_proj": square, "self_attn.k_proj": narrow, "self_attn.v_proj": narrow}
-        parts |= {"self_attn.o_proj": square, "mlp.gate_proj": wide, "mlp.up_proj": wide, "mlp.down_proj": tall}
+        parts |= {"self_attn.o_proj": square}
+        for mlp in [f"mlp.experts.{n}" for n in range(self.experts)] or ["mlp"]:
+            parts |= {f"{mlp}.gate_proj": wide, f"{mlp}.up_proj": wide, f"{mlp}.down_proj": tall}
+        parts |= {"mlp.gate": (self.experts, self.hidden)} if self.experts else {}
         norms = {"input_layernorm": (self.hidden,), "post_attention_layernorm": (self.hidden,)}
         for layer in range(self.layers):
             shapes |= {f"model.layers.{layer}.{name}.weight": shape for name, shape in (parts | norms).items()}
@@ -80,6 +84,7 @@ class Shape:
             "num_key_value_heads": self.kv_heads,
             "vocab_size": self.vocabulary,
             "tie_word_embeddings": False,
+            **({"num_experts": self.experts} if self.experts else {}),
         }
 
 
@@ -91,6 +96,7 @@ SHAPES = {
     "275m": Shape(1024, 2816, 19, 32, 4, 32000),
     "1100m": Shape(2048, 5632, 22, 32, 4, 32000),
     "2200m": Shape(2816, 7744, 24, 32, 4, 32000),
+    "experts": Shape(64, 64, 52, 4, 2, 1000, experts=128),  # 20,000 tensors
 }
 
 

@@ -25,6 +25,7 @@ PARTS = {
     "models": "Number of models",
     "sizes": "Size of the models",
     "threads": "Threads",
+    "tensors": "Twenty thousand small tensors",
 }
 MEASURED: tuple[str, ...] = ("whole process", "floor", "ratio", "(whole − 0.8 s) / floor", "first run")
 MEASURED += ("ns per parameter", "GB/s", "peak", "passes")

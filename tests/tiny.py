@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import ml_dtypes
@@ -72,6 +73,13 @@ def read(folder):
             dtype = next(d for d, text in NAMES.items() if text == entry["dtype"])
             tensors[name] = np.frombuffer(content[start + low : start + high], dtype).reshape(entry["shape"])
     return tensors
+
+
+def contents(folder):
+    """Return the bytes of every file of an output by name, without the times of its provenance, which may differ."""
+    files = {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+    files["provenance.json"] = re.sub(rb'"(started|finished)On": "[^"]*"', b"", files["provenance.json"])
+    return files
 
 
 def digest(tensors):

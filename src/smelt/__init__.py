@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from smelt import methods
-    from smelt.api import Checkpoint, merge, plan, read, run
+    from smelt.api import Checkpoint, merge, plan, read, reproduce, run, verify
     from smelt.errors import InputError, RunError, SmeltError
 
 __version__ = "0.1.0"
@@ -25,7 +25,9 @@ __all__ = [
     "methods",
     "plan",
     "read",
+    "reproduce",
     "run",
+    "verify",
 ]
 
 _HOMES = {"InputError": "smelt.errors", "RunError": "smelt.errors", "SmeltError": "smelt.errors"}

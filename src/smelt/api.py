@@ -9,6 +9,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from smelt.checking.reproduce import Reproduction, reproduce
+from smelt.checking.verify import Verification, verify
 from smelt.planning.plan import Plan
 from smelt.planning.planner import DEFAULT_SHARD_SIZE, plan_recipe
 from smelt.recipes.build import combine
@@ -18,7 +20,7 @@ from smelt.running.runner import Progress, run_plan
 from smelt.tensors.checkpoint import Checkpoint
 from smelt.tensors.combination import Combination, as_combination
 
-__all__ = ["Checkpoint", "merge", "plan", "read", "run"]
+__all__ = ["Checkpoint", "Reproduction", "Verification", "merge", "plan", "read", "reproduce", "run", "verify"]
 
 
 def plan(
@@ -53,6 +55,8 @@ def run(
     *,
     threads: int | None = None,
     force: bool = False,
+    non_finite: str = "auto",
+    hash_inputs: bool = False,
     progress: Progress | None = None,
 ) -> Mapping[str, NDArray[Any]] | None:
     """Carry out a plan.
@@ -62,6 +66,9 @@ def run(
         into: the folder to write; without it the result is returned as arrays in memory.
         threads: number of workers, by default one per core; the result does not depend on it.
         force: replace an existing folder; it stays until the new one is complete.
+        non_finite: what becomes of NaN and infinities in the result: ``report`` them in a ``NonFiniteWarning``, make
+            them an ``error``, or (``auto``) that only in tensors whose inputs are all finite.
+        hash_inputs: read the contents of the inputs once more, for their sha256 in ``provenance.json``.
         progress: called now and then with the bytes read so far and in all.
 
     Returns:
@@ -69,9 +76,17 @@ def run(
 
     Raises:
         InputError: when the output exists, or is or holds an input.
-        RunError: when an input or the output cannot be read or written.
+        RunError: when an input or the output cannot be read or written, or holds what must not be there.
     """
-    return run_plan(plan, into, threads=threads, force=force, progress=progress)
+    return run_plan(
+        plan,
+        into,
+        threads=threads,
+        force=force,
+        non_finite=non_finite,
+        hash_inputs=hash_inputs,
+        progress=progress,
+    )
 
 
 def merge(
@@ -83,10 +98,12 @@ def merge(
     max_shard_size: str | int = DEFAULT_SHARD_SIZE,
     force: bool = False,
     lenient: bool = False,
+    non_finite: str = "auto",
+    hash_inputs: bool = False,
 ) -> Mapping[str, NDArray[Any]] | None:
     """Plan and run: ``smelt.merge("recipe.yml", "merged")``.
 
     Arguments, result and errors are those of ``plan`` and ``run``.
     """
     decided = plan(recipe, seed=seed, max_shard_size=max_shard_size, lenient=lenient)
-    return run(decided, into, threads=threads, force=force)
+    return run(decided, into, threads=threads, force=force, non_finite=non_finite, hash_inputs=hash_inputs)

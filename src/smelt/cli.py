@@ -13,6 +13,8 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from smelt.errors import InputError, RunError, SmeltError
+from smelt.interrupting import Interruption
+from smelt.mergekit_flags import MERGEKIT_FLAGS
 
 app = typer.Typer(
     add_completion=False,
@@ -30,50 +32,35 @@ class Engine(str, Enum):
     REFERENCE = "reference"
 
 
+class NonFinite(str, Enum):
+    """What becomes of NaN and infinities in the result."""
+
+    AUTO = "auto"  # an error where the inputs of a tensor are finite, else reported
+    REPORT = "report"
+    ERROR = "error"
+
+
 ENGINES: dict[Engine, bool | None] = {Engine.AUTO: None, Engine.COMPILED: True, Engine.REFERENCE: False}
 
 INTERRUPTED = 130  # the exit code of a command that was stopped by Ctrl-C
 
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe file (YAML); - for standard input.")]
+Output = Annotated[str, typer.Argument(metavar="OUT", help="The output of a merge.")]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Workers; all cores by default. Changes no byte of the result.")
 ]
 Seed = Annotated[int | None, typer.Option(help="In place of the recipe's own seed.")]
 ShardSize = Annotated[str, typer.Option(help="Most bytes of tensors per file, such as 5GB or 500MB.")]
 Lenient = Annotated[bool, typer.Option("--lenient", help="Pass over what mergekit ignores, listing each.")]
+NonFinitePolicy = Annotated[
+    NonFinite,
+    typer.Option(help="NaN and infinities in the result; auto: an error where the inputs of a tensor have none."),
+]
+HashInputs = Annotated[
+    bool, typer.Option("--hash-inputs", help="Read the inputs once more, for their sha256 in the provenance.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.", hidden=True)]
-
-# What the options of mergekit's commands become here; `smelt merge … --cuda` is answered from this table.
-MERGEKIT_FLAGS: dict[str, str] = {
-    "--allow-crimes": "models are merged whenever their tensors fit; leave it out",
-    "--async-write": "writing always overlaps with computing; leave it out",
-    "--clone-tensors": "tensors are never kept whole in memory; leave it out",
-    "--copy-tokenizer": "the tokenizer of the base is always copied; leave it out",
-    "--cuda": "a merge runs on the processor at the speed of the disk; leave it out",
-    "--device": "a merge runs on the processor; leave it out",
-    "--gpu-rich": "a merge runs on the processor; leave it out",
-    "--lazy-unpickle": "pickled checkpoints are not read yet; convert them to safetensors",
-    "--lora-merge-cache": "adapters are not supported yet; merge them into their model first",
-    "--lora-merge-dtype": "adapters are not supported yet; merge them into their model first",
-    "--low-cpu-memory": "memory is bounded by threads, not by the model; leave it out",
-    "--multi-gpu": "a merge runs on the processor; leave it out",
-    "--no-copy-tokenizer": "delete the tokenizer files from the output afterwards",
-    "--no-write-model-card": "delete README.md from the output afterwards",
-    "--num-threads": "write --threads N",
-    "--out-shard-size": "write --max-shard-size, in bytes: 5GB",
-    "--quiet": "without a terminal there is no progress display; leave it out",
-    "--random-seed": "write --seed N, or 'seed: N' in the recipe",
-    "--read-to-gpu": "a merge runs on the processor; leave it out",
-    "--safe-serialization": "the output is always safetensors; leave it out",
-    "--transformers-cache": "set HF_HUB_CACHE, which all hub tools share",
-    "--trust-remote-code": "no code of a model is ever run; leave it out",
-    "--verbose": "'smelt plan' says what a merge will do; leave it out",
-    "--write-model-card": "a model card is always written; leave it out",
-    "--write-threads": "write --threads N, which covers reading, computing and writing",
-    "-j": "write --threads N",
-    "-v": "'smelt plan' says what a merge will do; leave it out",
-}
 
 
 @app.command()
@@ -86,19 +73,33 @@ def merge(
     force: Annotated[bool, typer.Option("--force", help="Replace OUT once the new one is complete.")] = False,
     lenient: Lenient = False,
     as_json: AsJson = False,
+    non_finite: NonFinitePolicy = NonFinite.AUTO,
+    hash_inputs: HashInputs = False,
     engine: Annotated[Engine, typer.Option(help="What computes; changes no byte of it.", hidden=True)] = Engine.AUTO,
     debug: Debug = False,
 ) -> None:
     """Merge models as RECIPE says, into the folder OUT."""
     import smelt
+    from smelt.running.nonfinite import NonFiniteWarning
     from smelt.running.progress import shown_progress
     from smelt.running.runner import Pace, SlowerWarning, run_plan
 
     plan = smelt.plan(_readable(recipe), seed=seed, max_shard_size=max_shard_size, lenient=lenient)
-    _print_notes(plan.notes)
+    _print_notes((*plan.notes, *_shorten(plan.licensing.warnings)))
     pace = Pace(threads, engine=ENGINES[engine])
-    with _warnings_as_notes(SlowerWarning), shown_progress(plan.cost.read_bytes, quiet=as_json) as progress:
-        run_plan(plan, out, force=force, progress=progress, pace=pace)
+    with (
+        _warnings_as_notes(SlowerWarning, NonFiniteWarning),
+        shown_progress(plan.cost.read_bytes, quiet=as_json) as progress,
+    ):
+        run_plan(
+            plan,
+            out,
+            force=force,
+            non_finite=non_finite.value,
+            hash_inputs=hash_inputs,
+            progress=progress,
+            pace=pace,
+        )
     if as_json:
         _print_json({"output": out, "digest": plan.digest, "files": [s.file_name for s in plan.shards]})
     else:
@@ -124,6 +125,46 @@ def plan(
         _print_json(decided.to_json())
     else:
         print(summarize(decided, threads))
+
+
+@app.command()
+def verify(out: Output, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Say whether every file of OUT is what its provenance says; exit code 1 when one is not."""
+    import smelt
+
+    found = smelt.verify(out)
+    if as_json:
+        _print_json({"output": out, **found.to_json()})
+    else:
+        print("\n".join(found.lines(out)))
+    raise typer.Exit(1 if found.differences else 0)
+
+
+@app.command()
+def reproduce(
+    out: Output,
+    into: Annotated[str | None, typer.Option(metavar="DIR", help="Keep the new output in this folder.")] = None,
+    moved: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="OLD=NEW", help="Where a model of the recipe is now; repeatable."),
+    ] = None,
+    threads: Threads = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Run the merge of OUT again and compare every file; exit code 1 when they are not identical."""
+    import smelt
+    from smelt.running.nonfinite import NonFiniteWarning
+    from smelt.running.progress import shown_progress
+    from smelt.running.runner import SlowerWarning
+
+    with _warnings_as_notes(SlowerWarning, NonFiniteWarning), shown_progress(0, quiet=as_json) as progress:
+        found = smelt.reproduce(out, into, moved=moved or (), threads=threads, progress=progress)
+    if as_json:
+        _print_json({"output": out, **found.to_json()})
+    else:
+        print("\n".join(found.lines(out)))
+    raise typer.Exit(1 if found.differences else 0)
 
 
 @app.command()
@@ -161,18 +202,27 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a pipe on Windows may know no θ; a ? is better than no answer
             stream.reconfigure(errors="replace")
-    try:
-        code = app(args=given, standalone_mode=False) or 0
-    except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
-    except Exception as error:
-        if "--debug" in given:
-            raise
-        message, code = explain(error)
-        print(f"smelt: {message}", file=sys.stderr)
-    if code == INTERRUPTED:  # some versions of the command line library turn Ctrl-C into this code, some raise
-        print("smelt: interrupted; nothing was written", file=sys.stderr)
+    with Interruption(_farewell(given)) as interruption:
+        try:
+            code = app(args=given, standalone_mode=False) or 0
+        except (KeyboardInterrupt, typer.Abort):
+            code = INTERRUPTED
+        except Exception as error:
+            if "--debug" in given:
+                raise
+            message, code = explain(error)
+            print(f"smelt: {message}", file=sys.stderr)
+        if code == INTERRUPTED:  # some versions of the command line library turn Ctrl-C into this code, some raise
+            code = interruption.code
+            interruption.say_farewell()
     sys.exit(code)
+
+
+def _farewell(given: list[str]) -> str:
+    if given[0] != "merge":
+        return "smelt: interrupted"
+    command = "the same command without --force" if "--force" in given else "the same command"
+    return f"smelt: interrupted; {command} carries on where it stopped"
 
 
 def explain(error: Exception) -> tuple[str, int]:
@@ -193,16 +243,23 @@ def _readable(recipe: str) -> str:
     return recipe
 
 
+def _shorten(warnings_: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the first of several warnings, and where the others are."""
+    more = f" ('smelt plan' lists {len(warnings_) - 1} more)" if len(warnings_) > 1 else ""
+    return tuple(warning + more for warning in warnings_[:1])
+
+
 def _print_notes(notes: tuple[str, ...]) -> None:
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
 
 
 @contextmanager
-def _warnings_as_notes(kind: type[Warning]) -> Iterator[None]:
-    """Show warnings of one kind as notes, whatever the filters say, and all others as ever."""
+def _warnings_as_notes(*kinds: type[Warning]) -> Iterator[None]:
+    """Show warnings of some kinds as notes, whatever the filters say, and all others as ever."""
     with warnings.catch_warnings():
-        warnings.simplefilter("always", kind)
+        for kind in kinds:
+            warnings.simplefilter("always", kind)
         show = warnings.showwarning
 
         def show_note(
@@ -213,7 +270,7 @@ def _warnings_as_notes(kind: type[Warning]) -> Iterator[None]:
             file: TextIO | None = None,
             line: str | None = None,
         ) -> None:
-            if issubclass(category, kind):
+            if issubclass(category, kinds):
                 _print_notes((str(message),))
             else:
                 show(message, category, filename, lineno, file, line)

@@ -6,12 +6,13 @@ import pytest
 from evaluating import X, Y, models
 
 from smelt.algebra import engine
+from smelt.algebra.elementary import exp, log
 from smelt.algebra.engine import TILE, CompiledProgram, find_fault
 from smelt.algebra.expressions import slot, slots
 from smelt.algebra.kernel_cache import KernelUnavailable
 from smelt.algebra.kernel_source import UnsupportedError
 from smelt.algebra.numbers import solve
-from smelt.algebra.vocabulary import arccos, exponential, logarithm, rank, total
+from smelt.algebra.vocabulary import arccos, exponential, keep_largest, logarithm, rank, total
 
 
 def test_every_distinct_root_has_its_rows():
@@ -43,6 +44,18 @@ def test_ranks_ask_for_whole_rows():
 def test_what_is_not_compiled_is_refused():
     with pytest.raises(UnsupportedError):
         CompiledProgram([arccos(X)])
+
+
+def test_selections_of_the_tensor_and_of_rows_meet_in_one_kernel():
+    program = CompiledProgram([keep_largest(X, 0.5) + keep_largest(X, 0.4, "row")])
+    of_tensor, of_rows = sorted(program.selections, key=lambda node: node.along or "")
+    values = {
+        of_tensor.key: (np.array([7], np.uint32), np.array([2])),
+        of_rows.key: (np.array([[1, 2, 3]], np.uint32), np.array([[4, 5, 6]])),
+    }
+    packed = program.add_selections(program.pack({n.key: 0.0 for n in program.numbers}), values)
+    assert sorted(packed.thresholds.tolist()) == [[1, 2, 3], [7, 7, 7]]
+    assert sorted(packed.cuts.tolist()) == [[2, 2, 2], [4, 5, 6]]
 
 
 def test_a_fault_is_told_in_a_line(monkeypatch):
@@ -80,6 +93,17 @@ def test_exp_and_log_at_the_edges():
         found[:8], np.float32([np.inf, np.nan, np.nan, -np.inf, -np.inf, 5.2983174, np.nan, np.nan])
     )
     assert found[8] == np.float32(-149 * np.log(2.0))
+
+
+def test_exp_and_log_are_those_of_the_interpreter():
+    rng = np.random.default_rng(4)
+    x = rng.integers(0, 2**32, 200_000, np.uint32).view(np.float32)
+    for operation, reference in ((exponential, exp), (logarithm, log)):
+        with np.errstate(all="ignore"):
+            expected = reference(x).astype(np.float32)
+        found = run(operation(X), x)
+        np.testing.assert_array_equal(found.view(np.uint32)[x == x], expected.view(np.uint32)[x == x])
+        assert np.isnan(found[x != x]).all()
 
 
 def run(node, x):

@@ -7,7 +7,7 @@ from evaluating import Evaluation, X, models
 
 from smelt.algebra.expressions import slot, slots
 from smelt.algebra.grid import BLOCK
-from smelt.algebra.selection import Selection, magnitude_keys
+from smelt.algebra.selection import Count, Selection, magnitude_keys
 from smelt.algebra.vocabulary import keep_largest, kth_largest, selected, where
 
 SIZE = 3 * BLOCK + 5
@@ -223,3 +223,31 @@ def test_keys_order_like_magnitudes():
     assert np.ptp(magnitude_keys(np.uint32([0x7FC00000, 0x7F800001, 0xFFFFFFFF]).view(np.float32))) == 0
     assert (np.diff(keys[1:].astype(np.int64)) > 0).all()
     assert (np.diff(magnitude_keys(x.astype(np.float64))[1:].astype(np.int64)) > 0).all()
+
+
+@pytest.mark.parametrize("count", [np.nan, -np.inf, -3.0])
+def test_a_count_that_is_none_keeps_nothing(count):
+    search = Selection(100, count, 32)
+    search.answer_trivial()
+    assert search.answer == (0x7FFFFFFF, 0)
+
+
+def test_a_count_beyond_the_size_keeps_everything():
+    search = Selection(100, np.inf, 32)
+    search.answer_trivial()
+    assert search.answer == (0, 100)
+
+
+def test_short_reads_make_no_more_pieces_than_long_ones():
+    x = np.random.default_rng(16).standard_normal(BLOCK).astype(np.float32)
+    search, count = Selection(BLOCK, BLOCK // 3, 32), Count()
+    search.set_bracket(x[: 1 << 14])
+    for start in range(0, BLOCK, 256):
+        search.measure(count, x[start : start + 256], start)
+    assert len(count.parts) == 4  # of 2^16 elements
+    search.conclude([count])
+    start, stop = search.wanted
+    search.finish(x[start:stop])
+    threshold, cut = search.answer
+    keys = magnitude_keys(x)
+    assert np.count_nonzero(keys > threshold) + np.count_nonzero(keys[:cut] == threshold) == BLOCK // 3

@@ -341,3 +341,8 @@ def test_lenient_notes_what_mergekit_ignores():
 def test_residual_weight_is_noted():
     recipe = read_text(STACK + "    residual_weight: 0.5\n", "recipe.yml")
     assert recipe.notes == ("recipe.yml:6: 'residual_weight' has no effect: mergekit never reads it either",)
+
+
+def test_an_escape_that_stands_for_no_character():
+    with pytest.raises(InputError, match="recipe:1: the text holds an escape that stands for no character"):
+        read_text('merge_method: "\\UFFFFFFFF"\n', "recipe")

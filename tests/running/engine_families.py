@@ -122,7 +122,7 @@ def plan_variant(variant, models, **recipe):
 def settle(plan, pace):
     """Return the bytes of a merge by tensor, or the words in which it fails."""
     try:
-        return {name: array.tobytes() for name, array in run_plan(plan, pace=pace).items()}
+        return {name: array.tobytes() for name, array in run_plan(plan, non_finite="report", pace=pace).items()}
     except SmeltError as error:
         return str(error)
 

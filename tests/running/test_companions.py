@@ -52,7 +52,8 @@ def models(here):
 def test_what_stands_in_the_folder(here):
     smelt.merge(DARE.format(""), "out", max_shard_size="200")
     weights = [f"model-{n:05d}-of-00002.safetensors" for n in (1, 2)]
-    own = ["README.md", "checksums.sha256", "config.json", "model.safetensors.index.json", "smelt_recipe.yml"]
+    own = ["README.md", "checksums.sha256", "config.json", "model.safetensors.index.json"]
+    own += ["provenance.json", "smelt_recipe.yml"]
     assert sorted(path.name for path in (here / "out").iterdir()) == sorted([*CARRIED, *own, *weights])
     for name in CARRIED:
         assert (here / "out" / name).read_bytes() == (here / "base" / name).read_bytes()
@@ -76,7 +77,7 @@ def test_the_configuration(here):
 def test_the_model_card_loads(here):
     smelt.merge(DARE.format(""), "out")
     card = ModelCard.load(here / "out" / "README.md")
-    assert card.data.to_dict() == {"library_name": "transformers", "tags": ["merge", "smelt"]}
+    assert card.data.to_dict() == {"license": "unknown", "library_name": "transformers", "tags": ["merge", "smelt"]}
     assert "Merged with smelt by DARE with sign election ([arXiv:2311.03099](https://arxiv.org/abs/2311.03099))" in (
         card.text
     )
@@ -143,7 +144,7 @@ def test_two_models_of_one_name_stay_apart(here):
     text = f"merge_method: linear\nmodels: [{{model: '{here}/x/model'}}, {{model: '{here}/y/model'}}]\n"
     smelt.merge(text + "parameters: {weight: 1}\n", "out")
     assert "- {model: x/model}\n- {model: y/model}\n" in (here / "out/smelt_recipe.yml").read_text()
-    assert "- `x/model`\n- `y/model`\n" in (here / "out/README.md").read_text()
+    assert "- `x/model`, licence: none\n- `y/model`, licence: none\n" in (here / "out/README.md").read_text()
 
 
 def test_a_model_without_a_configuration(here):
@@ -153,5 +154,6 @@ def test_a_model_without_a_configuration(here):
         "README.md",
         "checksums.sha256",
         "model.safetensors",
+        "provenance.json",
         "smelt_recipe.yml",
     ]

@@ -68,7 +68,7 @@ def test_a_merge_from_the_cache(here):
     card = ModelCard.load(here / "out" / "README.md")
     assert card.data.base_model == ["org/base", "org/tuned"]
     assert card.data.to_dict()["base_model_relation"] == "merge"
-    assert f"- `org/base` at `{'a' * 40}`\n" in card.text
+    assert f"- `org/base` at `{'a' * 40}`, licence: none\n" in card.text
     assert "tokenizer.json" in os.listdir(here / "out")
 
     base, tuned, local = (tiny.llama(seed) for seed in range(3))

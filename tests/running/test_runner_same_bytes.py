@@ -4,7 +4,6 @@ import os
 import random
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,7 +137,7 @@ def test_the_layout_of_files_changes_no_tensor(size, tmp_path):
     for threads, folder in ((1, tmp_path / "one"), (4, tmp_path / "four")):
         smelt.merge(text, folder, threads=threads, max_shard_size=size)
         assert tiny.digest(tiny.read(folder)) == tiny.digest(expected)
-    assert contents(tmp_path / "one") == contents(tmp_path / "four")
+    assert tiny.contents(tmp_path / "one") == tiny.contents(tmp_path / "four")
 
 
 def test_two_processes_with_different_hash_seeds_write_the_same_files(tmp_path):
@@ -147,8 +146,8 @@ def test_two_processes_with_different_hash_seeds_write_the_same_files(tmp_path):
     for seed in ("1", "4321"):
         environment = {**os.environ, "PYTHONHASHSEED": seed}
         subprocess.run([*command, str(tmp_path / seed)], check=True, env=environment, capture_output=True)
-    assert contents(tmp_path / "1") == contents(tmp_path / "4321")
-    assert len(contents(tmp_path / "1")) > 5
+    assert tiny.contents(tmp_path / "1") == tiny.contents(tmp_path / "4321")
+    assert len(tiny.contents(tmp_path / "1")) > 5
 
 
 def test_the_seed_decides_what_is_drawn():
@@ -157,7 +156,3 @@ def test_the_seed_decides_what_is_drawn():
     assert tiny.digest(merges[0]) == tiny.digest(merges[1]) != tiny.digest(merges[2])
     plans = [smelt.plan(text, seed=seed) for seed in (None, 7, 8)]
     assert plans[0].digest == plans[1].digest != plans[2].digest
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}

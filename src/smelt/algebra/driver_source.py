@@ -1,5 +1,8 @@
 """The source text of the loops around a tile function: decode, compute, then encode, sum, count or hand over.
 
+``write``, which does every block of a result once, also counts the values that are not finite: in ``found``, for each
+input and at its end for the result, as they are stored. Only a tile whose largest magnitude says so is counted.
+
 Written once for every method; a kernel is the text of a tile function followed by one of these loops. What all have in
 common: the stored bytes of every input's span, as 16-bit and as 32-bit words, input i from byte ``offsets[i]`` on (a
 multiple of 8) in the storage ``codes[i]``; the span is elements [start, start + n) of the tensor; ``tile`` elements are
@@ -56,15 +59,50 @@ def clean(bits, words):
         words[j] = b if (b & MAGNITUDE) < NAN_KEY else np.uint32(0x7FC00000)
 
 
-def write({COMMON}, code, result16, result32):
+def count_in_halves(halves):
+    largest = np.uint16(0)
+    for j in range(len(halves)):
+        magnitude = np.uint16(halves[j] & np.uint16(0x7FFF))
+        largest = magnitude if magnitude > largest else largest
+    found = 0
+    if largest >= np.uint16(0x7F80):
+        for j in range(len(halves)):
+            found += np.uint16(halves[j] & np.uint16(0x7FFF)) >= np.uint16(0x7F80)
+    return found
+
+
+def count_in_words(words):
+    largest = np.uint32(0)
+    for j in range(len(words)):
+        magnitude = np.uint32(words[j] & MAGNITUDE)
+        largest = magnitude if magnitude > largest else largest
+    found = 0
+    if largest >= np.uint32(0x7F800000):
+        for j in range(len(words)):
+            found += np.uint32(words[j] & MAGNITUDE) >= np.uint32(0x7F800000)
+    return found
+
+
+def write({COMMON}, code, result16, result32, found):
     for low in range(0, n, tile):
         length = min(tile, n - low)
         compute(raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
                 cuts, x, xbits, s, bits, out)
+        for i in range(len(codes)):
+            if codes[i] == {BFLOAT16}:
+                first = offsets[i] // 2 + low
+                found[i] += count_in_halves(raw16[first : first + length])
+            else:
+                first = offsets[i] // 4 + low
+                found[i] += count_in_words(raw32[first : first + length])
         if code == {BFLOAT16}:
-            narrow(obits[0], result16[low : low + length])
+            halves = result16[low : low + length]
+            narrow(obits[0], halves)
+            found[len(codes)] += count_in_halves(halves)
         else:
-            clean(obits[0], result32[low : low + length])
+            words = result32[low : low + length]
+            clean(obits[0], words)
+            found[len(codes)] += count_in_words(words)
 """,
     "values": f"""
 def values({COMMON}, result):

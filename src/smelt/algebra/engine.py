@@ -1,7 +1,7 @@
 """The third reading of a method: its expression compiled, between compiled loops over the stored bytes.
 
-It gives the bits that the interpreter gives; a test holds every method to that. What it does not compute (float64, rows
-longer than a block) the interpreter does.
+It gives the bits that the interpreter gives; a test holds every method to that. What it does not compute (float64,
+sines, rows longer than a block) the interpreter does.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _COMMON_TYPES = (
     "float32[:,::1], uint32[:,::1], float32[:,::1], uint32[:,::1]"
 )
 _LOOP_TYPES = {
-    "write": "int64, uint16[::1], uint32[::1]",
+    "write": "int64, uint16[::1], uint32[::1], int64[::1]",
     "values": "float32[:,::1]",
     "sums": "int64[::1], int64[::1], float64[:,::1]",
     "counts": "int64[::1], uint32[::1], uint32[::1], int64[:,::1], uint32[:,::1]",
@@ -96,8 +96,12 @@ class CompiledProgram:
     def add_selections(self, packed: Packed, values: Mapping[str, Value]) -> Packed:
         """Return the packed numbers together with the values of ``selections``."""
         found = [values[node.key] for node in self.selections]
-        thresholds = np.concatenate([t.reshape(len(t), -1) for t, _ in found])
-        return replace(packed, thresholds=thresholds, cuts=np.concatenate([c.reshape(len(c), -1) for _, c in found]))
+        width = max(threshold.shape[-1] if threshold.ndim > 1 else 1 for threshold, _ in found)
+        thresholds, cuts = (
+            np.concatenate([np.broadcast_to(v.reshape(len(v), -1), (len(v), width)) for v in part])
+            for part in zip(*found, strict=True)
+        )
+        return replace(packed, thresholds=thresholds, cuts=cuts)
 
 
 @cache

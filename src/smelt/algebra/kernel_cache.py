@@ -35,6 +35,7 @@ from types import FunctionType
 from typing import Any
 
 from smelt.errors import SmeltError
+from smelt.tensors.platform import find_user_caches
 
 Kernel = Callable[..., Any]
 
@@ -142,7 +143,8 @@ class Entry:
         with contextlib.suppress(Exception):
             if self.cache_path is not None:
                 packed = _unframe(_read(self.cache_path), self.digest)
-                os.utime(self.cache_path)  # says when it was last of use
+                with contextlib.suppress(OSError):
+                    os.utime(self.cache_path)  # says when it was last of use
                 target_context.refresh()
                 return CompileResult._rebuild(target_context, *pickle.loads(packed))
         return None
@@ -213,16 +215,5 @@ def _refuse_shared(status: os.stat_result, kind: int) -> None:
 
 def _locate(digest: str, folder: Path | None) -> Path | None:
     with contextlib.suppress(Exception):
-        return (folder or _find_user_caches() / "smelt" / "kernels") / f"{digest}.kernel"
+        return (folder or find_user_caches() / "smelt" / "kernels") / f"{digest}.kernel"
     return None
-
-
-def _find_user_caches() -> Path:
-    """Return the folder where this platform's programs keep what they can make again, for this user alone."""
-    if sys.platform == "win32":
-        return Path(os.environ["LOCALAPPDATA"])
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    # A relative path is to be ignored, says the XDG specification.
-    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return named if named.is_absolute() else Path.home() / ".cache"

@@ -1,9 +1,9 @@
 """From an expression to the source text of a function that computes it over a tile: the third reading of a method.
 
 The text is self-contained and knows neither settings nor the number of models: every count and offset is a parameter,
-so one kernel serves 2 models and 200. It computes node by node only what is folded over the models, drawn, ranked or
-selected from; everything between is one expression inside the loops, float32 in, float32 out, in the interpreter's
-order of operations.
+so one kernel serves 2 models and 200. It stores only what is folded over the models, drawn, ranked or selected from;
+folds that do not need one another share a loop, and everything between is one expression inside the loops, float32 in,
+float32 out, in the interpreter's order of operations.
 
 The function's parameters: ``x`` (inputs, tile) float32; ``n`` elements in the tile, the first of which is element
 ``start`` of the tensor; ``row`` the tensor's row, where a tile is a row; ``p`` counts and offsets; ``numbers`` float32;
@@ -19,33 +19,13 @@ from itertools import groupby
 from textwrap import indent
 from typing import Any
 
-from smelt.algebra.expressions import PER_ELEMENT, Expr, Sort
+from smelt.algebra.expressions import Expr, Sort
+from smelt.algebra.kernel_body import INFIX, LoopBody, first_of_run
 from smelt.algebra.kernel_helpers import HELPERS
 from smelt.algebra.numbers import numbers_in, walk_elements
 
 PARAMETERS = "x, n, start, row, p, numbers, rows, columns, keys, thresholds, cuts, s, bits, out"
 
-INFIX = {
-    "add": "({} + {})",
-    "subtract": "({} - {})",
-    "multiply": "({} * {})",
-    "divide": "({} / {})",
-    "less": "({} < {})",
-    "less_equal": "({} <= {})",
-    "greater": "({} > {})",
-    "greater_equal": "({} >= {})",
-    "equal": "({} == {})",
-    "logical_and": "({} & {})",
-    "logical_or": "({} | {})",
-    "absolute": "abs({})",
-    "exponential": "exponential({})",
-    "logarithm": "logarithm({})",
-    "square_root": "np.sqrt({})",
-    "minimum": "({0} if {0} < {1} else {1})",
-    "maximum": "({0} if {0} > {1} else {1})",
-    "sign": "(ONE if {0} > ZERO else (-ONE if {0} < ZERO else ZERO))",
-    "where": "({1} if {0} else {2})",
-}
 # Computed into scratch of their own; what they work on is in scratch before them.
 FOLDS = {"sum_models": "{old} + {value}", "max_models": "{value} if {value} > {old} else {old}"}
 STORED = (*FOLDS, "uniform", "rank")
@@ -132,7 +112,7 @@ class _Writer:
         """Return what has to be in scratch and how many stored nodes deep it lies, the deepest last."""
         chosen: dict[str, Expr] = {}
         for node in self._nodes:
-            if node.op in STORED or (node.op == "stack" and _first_of_run(node) is None):
+            if node.op in STORED or (node.op == "stack" and first_of_run(node) is None):
                 chosen[node.key] = node
             if node.op in ("rank", "selected"):
                 chosen[node.args[0].key] = node.args[0]
@@ -189,7 +169,7 @@ class _Writer:
             jobs: nodes, the row where each goes, and how the ``{value}`` enters what ``{old}`` is there.
             models, first: over which models.
         """
-        body = _Body(self, "m" if models is not None else None)
+        body = LoopBody(self, "m" if models is not None else None)
         for number, (node, row, update) in enumerate(jobs):
             value, to = body.value(node), f"to{number}"
             body.outer.append(f"{to} = {row}")
@@ -213,103 +193,7 @@ class _Writer:
         return self._parameter(value)
 
 
-class _Body:
-    """The statements of one loop over the elements; ``model`` is the expression of the model in question."""
-
-    def __init__(self, writer: _Writer, model: str | None) -> None:
-        self.outer: list[str] = []
-        self.inner: list[str] = []
-        self._writer = writer
-        self._model = model
-        self._names: dict[tuple[str, str | None], str] = {}
-
-    def value(self, node: Expr) -> str:
-        """Return the variable that holds a node for element ``j``, writing what computes it first."""
-        pending = [(node, self._model, False)]
-        while pending:
-            current, model, entered = pending.pop()
-            key = (current.key, model if current.models is not None else None)
-            if key in self._names:
-                continue
-            parts = self._parts(current, model)
-            if entered or not parts:
-                self._names[key] = self._emit(current, model)
-            else:
-                pending.append((current, model, True))
-                pending.extend((part, m, False) for part, m in reversed(parts))
-        return self._names[node.key, self._model if node.models is not None else None]
-
-    def _parts(self, node: Expr, model: str | None) -> list[tuple[Expr, str | None]]:
-        if self._writer.place_of(node) is not None or node.sort not in PER_ELEMENT or node.op in ("input", "stack"):
-            return []
-        if node.op == "pick":
-            return [(node.args[0], str(node.attributes[0]))]
-        return [(a, model) for a in node.args]
-
-    def _emit(self, node: Expr, model: str | None) -> str:
-        name = f"t{len(self._names)}"
-        place = self._writer.place_of(node)
-        which = f" + {model}" if node.models is not None else ""
-        if node.sort not in PER_ELEMENT:
-            return self._emit_number(node, which, name)
-        if place is not None:
-            text = self._row(f"s[{place}{which}]", name)
-        elif node.op == "input":
-            text = self._row(f"x[{self._writer.new_parameter(int(node.attributes[0] or 0))}]", name)
-        elif node.op == "stack":
-            text = self._row(f"x[{self._writer.new_parameter(_first_of_run(node) or 0)}{which}]", name)
-        elif node.op == "pick":
-            return self._names[node.args[0].key, str(node.attributes[0])]
-        elif node.op == "selected":
-            text = self._selected(node, model, name)
-        else:
-            text = INFIX[node.op].format(*(self._name(a, model) for a in node.args))
-        self.inner.append(f"{name} = {text}")
-        return name
-
-    def _emit_number(self, node: Expr, which: str, name: str) -> str:
-        if node.sort is Sort.SELECTION:
-            return ""
-        offset = self._writer.offset_of(node)
-        if node.along is None:
-            text = f"numbers[{offset}{which}]"
-        elif node.along == "row":
-            text = f"rows[{offset}{which}, row]"
-        else:
-            self.inner.append(f"{name} = {self._row(f'columns[{offset}{which}]', name)}")
-            return name
-        self.outer.append(f"{name} = {text}" + (" != ZERO" if node.sort is Sort.CONDITION else ""))
-        return name
-
-    def _row(self, row: str, name: str) -> str:
-        """Take a row out of its array before the loop; return the element of it."""
-        self.outer.append(f"r{name} = {row}")
-        return f"r{name}[j]"
-
-    def _selected(self, node: Expr, model: str | None, name: str) -> str:
-        operand, selection = node.args
-        place = self._writer.place_of(operand)
-        of_operand = f" + {model}" if operand.models is not None else ""
-        of_selection = f" + {model}" if selection.models is not None else ""
-        offset = self._writer.offset_of(selection)
-        at = "row" if selection.along == "row" else "0"
-        key = f"key_of({self._row(f'bits[{place}{of_operand}]', name)})"
-        self.outer.append(f"th{name} = thresholds[{offset}{of_selection}, {at}]")
-        first = "0" if selection.along == "row" else "start"
-        self.outer.append(f"cut{name} = np.int32(min(max(cuts[{offset}{of_selection}, {at}] - {first}, 0), n))")
-        return f"is_selected({key}, th{name}, np.int32(j), cut{name})"
-
-    def _name(self, node: Expr, model: str | None) -> str:
-        return self._names[node.key, model if node.models is not None else None]
-
-
 def _loop_of(entry: tuple[int, Expr]) -> tuple[Any, ...]:
     """Return what says which stored nodes share a loop: folds, at one depth, over as many models."""
     depth, node = entry
     return (depth, node.args[0].models, "") if node.op in FOLDS else (depth, -1, node.key)
-
-
-def _first_of_run(node: Expr) -> int | None:
-    """Return the first input of a stack of consecutive inputs, ``None`` for any other stack."""
-    numbers = [int(a.attributes[0] or 0) if a.op == "input" else -1 for a in node.args]
-    return numbers[0] if numbers[0] >= 0 and numbers == list(range(numbers[0], numbers[0] + len(numbers))) else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from math import isnan, prod
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
@@ -171,8 +171,7 @@ class Select:
         self._keys = np.dtype(f"u{precision.itemsize}")
         self._size = size
         counts = np.broadcast_to(np.asarray(count, np.float64), (node.models or 1,)).tolist()
-        whole = [0 if isnan(c) else int(min(max(c, 0), size)) for c in counts]
-        self._searches = [Selection(size, c, self._keys.itemsize * 8) for c in whole]
+        self._searches = [Selection(size, c, self._keys.itemsize * 8, len(counts)) for c in counts]
 
     def prepare(self, look: Look, whole: bool) -> None:
         """Sample the tensor, or answer at once."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import sqrt
+from math import isnan, sqrt
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,8 @@ ELEMENTS_PER_RUN = 2**18  # of the tensor, in between
 RUN = 1024
 STANDARD_ERRORS = 5.0  # of the sample's share above the threshold, on either side of the bracket
 DIGIT = 16  # bits per counting pass
-GATHER_LIMIT = 2**24  # the most keys that a search may gather; more means that the bracket is too wide
+GATHER_LIMIT = 2**26  # the most keys that the searches of a tensor may gather together
+PIECE = 2**16  # elements of which a block's counts tell no parts, however little is read at a time
 
 
 def magnitude_keys(x: NDArray[np.generic]) -> Keys:
@@ -65,7 +66,13 @@ class Part:
     at_high: int
     at_low: int
     inside: int
-    between: Keys | None  # None where the search has given up gathering
+    between: list[Keys] | None  # None where the search has given up gathering
+
+    def join(self, other: Part) -> Part:
+        """Return this part and the one after it as one."""
+        keys = None if self.between is None or other.between is None else self.between + other.between
+        numbers = (self.at_high + other.at_high, self.at_low + other.at_low, self.inside + other.inside)
+        return Part(self.start, other.stop, *numbers, keys)
 
 
 @dataclass
@@ -82,13 +89,14 @@ class Selection:
 
     Args:
         size: number of elements of the tensor.
-        count: how many are to be kept; clipped to [0, size].
+        count: how many are to be kept; rounded down, clipped to [0, size], and 0 for NaN.
+        searches: how many searches run at once; they share the room for gathered keys.
         bits: the width of the keys, 32 or 64.
     """
 
-    def __init__(self, size: int, count: int, bits: int) -> None:
+    def __init__(self, size: int, count: float, bits: int, searches: int = 1) -> None:
         self.size = size
-        self.count = min(max(count, 0), size)
+        self.count = 0 if isnan(count) else int(min(max(count, 0), size))
         self.answer: tuple[int, int] | None = None  # (threshold key, cut index)
         self._low = self._high = 0  # the bracket in use
         self._prefix: tuple[int, int] | None = None  # (bits already fixed, value) while counting digit by digit
@@ -97,7 +105,7 @@ class Selection:
         self._gathered = 0
         self._histogram: NDArray[np.int64] | None = None  # of the digits counted in this pass
         self._lock = threading.Lock()
-        self._limit = min(GATHER_LIMIT, max(size // 8, RUN))
+        self._limit = min(GATHER_LIMIT // searches, max(size // 8, RUN))
         self.wanted: tuple[int, int] | None = None  # the piece that holds the cut, once the threshold is known
         self._found = (0, 0)  # that threshold, and how many equal to it remain to be kept in that piece
 
@@ -149,8 +157,11 @@ class Selection:
         count.above += above
         # Workers share this sum; a lost update moves the point of giving up, and never the answer.
         self._gathered += len(inside)
-        between = inside if self._gathered <= self._limit else None
-        count.parts.append(Part(*piece, at_high, at_low if self._low != self._high else 0, len(inside), between))
+        between = [inside] if self._gathered <= self._limit else None
+        part = Part(*piece, at_high, at_low if self._low != self._high else 0, len(inside), between)
+        if count.parts and piece[1] - count.parts[-1].start <= PIECE:
+            part = count.parts.pop().join(part)
+        count.parts.append(part)
 
     def close(self, count: Count) -> None:
         """Take over a complete block's histogram: there is no room for one per block."""
@@ -181,7 +192,7 @@ class Selection:
             self._prefix, self._above_prefix = (0, 0), 0
 
     def _among_gathered(self, parts: Sequence[Part], rank: int) -> None:
-        gathered = [part.between for part in parts if part.between is not None]
+        gathered = [np.concatenate(part.between) for part in parts if part.between is not None]
         keys = np.concatenate(gathered)
         threshold = int(np.partition(keys, len(keys) - rank)[len(keys) - rank])
         remaining = rank - int(np.count_nonzero(keys > threshold))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
+from smelt.arch.kinds import spell_runs, window_types
 from smelt.arch.layers import Stack, is_side_tower, same_count_keys
 from smelt.errors import InputError
 
@@ -36,8 +37,6 @@ _PERIODS = {
     "interleave_moe_layer_step": "moe_layers",
     "no_rope_layer_interval": "no_rope_layers",
 }
-# Models whose files may leave ``layer_types`` out: every p-th layer sees everything, the others a window.
-_WINDOW_PERIODS = {"gemma2": 2, "gpt_oss": 2, "cohere2": 4, "gemma3n_text": 5, "gemma3_text": 6}
 
 
 @dataclass(frozen=True)
@@ -203,9 +202,9 @@ def _join_lists(section: Mapping[str, Any], pieces: Sequence[_Piece], stack: Sta
         if any(_entries(key, donor) is not None for donor in donors):
             entries = {id(piece): _lend(key, piece, donors) for piece in pieces}
             joined[key] = _write_entries(key, [entries[id(piece)][layer] for piece, layer in _places(pieces)], section)
-    if "layer_types" not in joined and all(_window_types(donor.section, donor.count) for donor in donors):
-        types = [_window_types(piece.section, piece.count)[layer] for piece, layer in _places(pieces)]
-        if types != _window_types(section, len(types)):
+    if "layer_types" not in joined and all(window_types(donor.section, donor.count) for donor in donors):
+        types = [window_types(piece.section, piece.count)[layer] for piece, layer in _places(pieces)]
+        if types != window_types(section, len(types)):
             joined["layer_types"] = types
     return joined
 
@@ -216,7 +215,7 @@ def _entries(key: str, piece: _Piece) -> list[Any] | None:
     if not isinstance(value, list):
         return None
     if key == "attention_types":  # GPT-Neo: [[["global", "local"], 12]]
-        return [kind for kinds, times in value for _ in range(times) for kind in kinds]
+        return spell_runs(value, piece.count)
     if key in _TAP_LISTS or _INDEX_LISTS.search(key):
         return [layer in value for layer in range(piece.count)]
     return value if len(value) == piece.count and not _NOT_PER_LAYER.search(key) else None
@@ -248,31 +247,25 @@ def _lend(key: str, piece: _Piece, donors: Sequence[_Piece]) -> list[Any]:
     )
 
 
-def _window_types(section: Mapping[str, Any], count: int) -> list[str]:
-    """Return the ``layer_types`` that loaders derive for a file without them; ``[]`` where they are not derived."""
-    first_windowed = section.get("max_window_layers")
-    if section.get("use_sliding_window") and isinstance(first_windowed, int):
-        return ["sliding_attention" if i >= first_windowed else "full_attention" for i in range(count)]
-    period = section.get("sliding_window_pattern", _WINDOW_PERIODS.get(str(section.get("model_type"))))
-    if not isinstance(period, int) or period < 1:
-        return []
-    return ["sliding_attention" if (i + 1) % period else "full_attention" for i in range(count)]
-
-
 def _count_kinds(section: Mapping[str, Any], pieces: Sequence[_Piece], joined: Mapping[str, Any]) -> dict[str, int]:
     """Return the counters of layers of one kind in the new stack, by key."""
     counters: dict[str, int] = {}
     count = sum(piece.stop - piece.start for piece in pieces)
     for key in [key for key, value in section.items() if isinstance(value, int)]:
         if key in _LEADING:
-            flags = [layer < piece.section.get(key, section[key]) for piece, layer in _places(pieces)]
+            flags = [layer < _counter(piece, key, section[key]) for piece, layer in _places(pieces)]
             counters[key] = _count_leading(key, flags, _LEADING[key] in joined, "start")
         elif key == "num_kv_shared_layers":
-            flags = [layer >= piece.count - piece.section.get(key, section[key]) for piece, layer in _places(pieces)]
+            flags = [layer >= piece.count - _counter(piece, key, section[key]) for piece, layer in _places(pieces)]
             counters[key] = _count_leading(key, flags[::-1], False, "end")
         elif key == "max_window_layers":
             counters[key] = count if section[key] >= pieces[0].count else min(section[key], count)
     return counters
+
+
+def _counter(piece: _Piece, key: str, default: int) -> int:
+    value = piece.section.get(key)
+    return value if isinstance(value, int) else default
 
 
 def _count_leading(key: str, flags: Sequence[bool], is_listed: bool, end: str) -> int:

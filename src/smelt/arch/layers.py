@@ -12,6 +12,7 @@ from smelt.arch.roles import is_embedding_path
 from smelt.errors import InputError, listing
 
 _NUMBER = re.compile(r"\.(0|[1-9][0-9]*)(?=\.)")  # a component between two others
+_LAST_NUMBER = re.compile(r"\.(0|[1-9][0-9]*)(?=\.|$)")
 _BLOCK_WORDS = frozenset(("layers", "layer", "h", "blocks", "block", "resblocks", "stages"))
 _COUNT_KEY = re.compile(r"(^|_)(n_?layer|layers|depth|n_blocks|num_blocks)$")
 _COUNT_NOISE = frozenset(("config", "num", "n", "hidden", "layer", "layers", "nlayer", "depth", "blocks", "model"))
@@ -95,7 +96,7 @@ def place(name: str, stacks: Sequence[Stack]) -> Place | None:
     """Return the stack and block that the tensor ``name`` belongs to, or None when it stands outside all blocks."""
     for stack in stacks:
         if name.startswith(stack.prefix + "."):
-            number = _NUMBER.match(name, len(stack.prefix))
+            number = _LAST_NUMBER.match(name, len(stack.prefix))
             if number:
                 return Place(stack, int(number[1]))
     return None

@@ -12,7 +12,9 @@ from typing import Any, Literal
 from smelt.algebra.formulas import describe
 from smelt.algebra.grid import NUMERICS_VERSION
 from smelt.algebra.templates import Template
-from smelt.recipes.nouns import Recipe, Reference
+from smelt.planning.licences import Licensing
+from smelt.planning.stated_licences import find_licensing
+from smelt.recipes.nouns import Recipe
 from smelt.tensors.checkpoint import Checkpoint
 from smelt.tensors.dtypes import DType
 from smelt.tensors.shards import Shard
@@ -75,10 +77,12 @@ class Plan:
     """Everything that a run needs to know, decided."""
 
     recipe: Recipe
+    resolved: str  # the recipe with nothing left unsaid: defaults, seed, hub commits; and no path of this machine
+    digest: str  # the sha256 of what decides the output's bytes, see ``hash_work``
+    max_shard_bytes: int
     checkpoints: tuple[Checkpoint, ...]
     labels: tuple[str, ...]  # what the checkpoints are called in written files; never an absolute path
     fingerprints: tuple[Mapping[str, Any], ...]  # what tells whether a checkpoint's files are still the planned ones
-    references: Mapping[Reference, int]  # which checkpoint each model of the recipe is
     templates: tuple[Template, ...]
     outputs: tuple[Output, ...]
     shards: tuple[Shard, ...]
@@ -88,14 +92,9 @@ class Plan:
     cost: Cost
 
     @cached_property
-    def digest(self) -> str:
-        """The sha256 of what decides the output's bytes: templates, bindings and seed, but no path, file or time."""
-        content = {
-            "numerics_version": NUMERICS_VERSION,
-            "templates": [t.to_json() for t in self.templates],
-            "outputs": [_output_json(o) for o in self.outputs],
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    def licensing(self) -> Licensing:
+        """Under which licence the output may be shared, as far as the inputs say."""
+        return find_licensing(self.checkpoints, self.labels)
 
     def formula(self, output: Output) -> str:
         """Return how an output comes about, in algebra over the checkpoints' names."""
@@ -131,8 +130,19 @@ class Plan:
                 "parameters": self.cost.parameters,
                 "thread_bytes": self.cost.thread_bytes,
             },
+            "licensing": self.licensing.to_json(),
             "notes": list(self.notes),
         }
+
+
+def hash_work(templates: Sequence[Template], outputs: Sequence[Output]) -> str:
+    """Return the sha256 of what decides the bytes: templates, bindings and seed, but no path, file or time."""
+    content = {
+        "numerics_version": NUMERICS_VERSION,
+        "templates": [t.to_json() for t in templates],
+        "outputs": [_output_json(o) for o in outputs],
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _output_json(output: Output) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from smelt import __version__
 from smelt.algebra.templates import COPY, Template
 from smelt.arch.config import with_dtype
 from smelt.collecting import without_collector
@@ -14,12 +15,13 @@ from smelt.errors import InputError, listing, nearest
 from smelt.planning.binding import Binder
 from smelt.planning.cost import estimate
 from smelt.planning.documents import DocumentPlanner, Merged
-from smelt.planning.files import choose_copies, public_names
+from smelt.planning.files import choose_copies, public_names, public_reference
 from smelt.planning.model_questions import check_model_questions
-from smelt.planning.plan import Output, Plan, stored_dtype
+from smelt.planning.plan import Output, Plan, hash_work, stored_dtype
 from smelt.planning.views import Bound, View, view_checkpoint
 from smelt.planning.vocabularies import Vocabularies, check_chat_template
 from smelt.recipes.nouns import Document, Recipe, Reference
+from smelt.recipes.writing import write_recipe
 from smelt.tensors.checkpoint import Checkpoint
 from smelt.tensors.dtypes import DType
 from smelt.tensors.shards import lay_out, parse_size
@@ -27,14 +29,28 @@ from smelt.tensors.spec import TensorSpec
 
 DEFAULT_SHARD_SIZE = "5GB"
 
+OpenModel = Callable[[Reference], Checkpoint]
 
-def plan_recipe(recipe: Recipe, *, seed: int | None = None, max_shard_size: str | int = DEFAULT_SHARD_SIZE) -> Plan:
+
+def open_model(reference: Reference) -> Checkpoint:
+    """Open the model where the reference says that it is."""
+    return reference.checkpoint or Checkpoint(reference.text, reference.revision)
+
+
+def plan_recipe(
+    recipe: Recipe,
+    *,
+    seed: int | None = None,
+    max_shard_size: str | int = DEFAULT_SHARD_SIZE,
+    opened_by: OpenModel = open_model,
+) -> Plan:
     """Decide everything about a merge, reading headers and configurations only.
 
     Args:
         recipe: what to do.
         seed: in place of the recipe's own.
         max_shard_size: the most bytes of tensors per file, as a number or as in ``5GB``.
+        opened_by: opens the models that the recipe names.
 
     Raises:
         InputError: when the models do not fit the recipe or one another.
@@ -43,12 +59,13 @@ def plan_recipe(recipe: Recipe, *, seed: int | None = None, max_shard_size: str 
     if seed is not None:
         recipe = replace(recipe, seed=seed)
     with without_collector():
-        return _Planner(recipe).plan(shard_bytes)
+        return _Planner(recipe, opened_by).plan(shard_bytes)
 
 
 class _Planner:
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, opened_by: OpenModel) -> None:
         self._recipe = recipe
+        self._opened_by = opened_by
         self._checkpoints: list[Checkpoint] = []
         self._views: dict[Any, View] = {}  # by the checkpoint's identity
         self._named: dict[str, View] = {}  # planned documents
@@ -70,20 +87,32 @@ class _Planner:
         except InputError as error:
             raise self._located(error, recipe.result.line) from error
         checkpoints = tuple(self._checkpoints)
+        labels = tuple(public_names(checkpoints, recipe.names))
+        resolved, digest = self._resolve(labels), hash_work(templates, outputs)
+        made_by = {"smelt.recipe": resolved, "smelt.plan_digest": digest, "smelt.version": __version__}
         return Plan(
             recipe,
+            resolved,
+            digest,
+            shard_bytes,
             checkpoints,
-            tuple(public_names(checkpoints, recipe.names)),
+            labels,
             tuple(checkpoint.fingerprint() for checkpoint in checkpoints),
-            {reference: view.home for reference, view in self._opened.items()},
             tuple(templates),
             tuple(outputs),
-            tuple(lay_out([o.spec for o in outputs], shard_bytes)),
+            tuple(lay_out([o.spec for o in outputs], shard_bytes, made_by)),
             _final_config(merged.view.config, outputs),
             tuple(choose_copies(self._checkpoints, merged.view.home, merged.view.tokenizer)),
             tuple(dict.fromkeys(notes)),
             estimate(outputs, templates, checkpoints),
         )
+
+    def _resolve(self, labels: Sequence[str]) -> str:
+        def rename(reference: Reference) -> str:
+            home = self._opened[reference].home
+            return public_reference(self._checkpoints[home], labels[home])
+
+        return write_recipe(self._recipe, rename)
 
     def _plan_document(self, document: Document) -> Merged:
         look_up = self._look_up
@@ -116,7 +145,7 @@ class _Planner:
                 reference.line,
             )
         try:
-            checkpoint = reference.checkpoint or Checkpoint(reference.text, reference.revision)
+            checkpoint = self._opened_by(reference)
             identity = checkpoint.identity
             if identity not in self._views:
                 self._views[identity] = view_checkpoint(checkpoint, len(self._checkpoints), str(reference))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from smelt.planning.licences import Licensing
 from smelt.planning.plan import Output, Plan
 
 SHOWN = 12  # groups of tensors that are listed
@@ -25,6 +26,7 @@ def summarize(plan: Plan, threads: int | None = None) -> str:
         f"  memory    about {size(cost.peak_bytes(threads))} with {threads} threads",
         f"  seed      {plan.recipe.seed}",
         f"  digest    {plan.digest}",
+        *_describe_licensing(plan.licensing),
         "",
         f"{len(plan.templates)} {'template' if len(plan.templates) == 1 else 'templates'}:",
     ]
@@ -56,6 +58,15 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "bytes" or count >= 100 else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def _describe_licensing(licensing: Licensing) -> list[str]:
+    return [
+        f"  licence   {licensing.title}: {licensing.reason} (no legal advice)",
+        *(f"            {stated.label}: {stated.names}" for stated in licensing.inputs),
+        *(f"            warning: {warning}" for warning in licensing.warnings),
+        *(f"            duty of {duty}" for duty in licensing.duties),
+    ]
 
 
 def _describe(plan: Plan, output: Output) -> str:

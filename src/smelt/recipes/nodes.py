@@ -55,6 +55,8 @@ def parse(messages: Messages) -> list[Node]:
         raise _malformed(error, messages) from None
     except RecursionError:
         raise messages.error(1, f"the text is nested deeper than {DEEPEST} levels") from None
+    except (OverflowError, ValueError):  # PyYAML makes a character of an escape such as "\\UFFFFFFFF" unseen
+        raise messages.error(1, "the text holds an escape that stands for no character") from None
     return [tree for tree in trees if tree.value is not None]
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from smelt.algebra.declare import Method, find
 from smelt.errors import InputError, nearest
@@ -19,12 +20,14 @@ from smelt.recipes.nouns import Document, Recipe
 from smelt.recipes.tokenizer import read_chat_template, read_tokenizer
 from smelt.recipes.values import read_parameters, spell_out
 from smelt.tensors.dtypes import DType, dtype_of_recipe
+from smelt.tensors.quoting import shorten
 
 KEYS = (
     *("name", "merge_method", *SHAPES, "base_model", "parameters", "dtype", "out_dtype"),
     *("tokenizer", "tokenizer_source", "chat_template", "seed"),
 )
-LARGEST_BYTES = 10_000_000  # so that a checkpoint given as a recipe is a message and not a wait
+LARGEST_BYTES = 250_000  # so that a checkpoint given as a recipe is a message and not a wait; YAML takes 3 s for it
+_LARGEST_BITS = 10_000  # of a whole number; Python writes no more than 4,300 digits into a message
 
 
 def read(source: str | Path, *, lenient: bool = False) -> Recipe:
@@ -41,15 +44,25 @@ def read(source: str | Path, *, lenient: bool = False) -> Recipe:
     if isinstance(source, str) and "\n" in source:
         return read_text(source, "recipe", lenient=lenient)
     if source == "-":
-        return read_text(_decode(sys.stdin.buffer.read(), "standard input"), "standard input", lenient=lenient)
+        return read_text(
+            _decode(_take(sys.stdin.buffer, "standard input"), "standard input"), "standard input", lenient=lenient
+        )
     path = Path(source)
     return read_text(_decode(_load(path), path.name), path.name, lenient=lenient)
 
 
 def read_text(text: str, origin: str, *, lenient: bool = False) -> Recipe:
     """Read the text of a recipe that messages call ``origin``; the rest is as for ``read``."""
+    if len(text) > LARGEST_BYTES:
+        raise _too_large(origin)
     messages = Messages(origin, lenient, text)
-    return assemble(parse(messages), messages)
+    try:
+        nodes = parse(messages)
+        for node in nodes:
+            _check_numbers(node, messages)
+        return assemble(nodes, messages)
+    except InputError as error:
+        raise InputError(shorten(str(error))) from None
 
 
 def assemble(nodes: Sequence[Node], messages: Messages, used: Sequence[Document] = ()) -> Recipe:
@@ -70,11 +83,18 @@ def assemble(nodes: Sequence[Node], messages: Messages, used: Sequence[Document]
     return Recipe(documents, _read_seed(nodes, messages), messages.origin, tuple(messages.notes))
 
 
+def _check_numbers(node: Node, messages: Messages) -> None:
+    if isinstance(node.value, int) and node.value.bit_length() > _LARGEST_BITS:
+        raise messages.error(node.line, f"a number of more than {_LARGEST_BITS * 3 // 10:,} digits")
+    if isinstance(node.value, list | dict):
+        for inner in node.value.values() if isinstance(node.value, dict) else node.value:
+            _check_numbers(inner, messages)
+
+
 def _load(path: Path) -> bytes:
     try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise InputError(f"{path.name}: more than {LARGEST_BYTES // 1_000_000} MB; a recipe is a short text")
-        return path.read_bytes()
+        with open(path, "rb") as stream:
+            return _take(stream, path.name)
     except FileNotFoundError:
         folder = path.parent
         siblings = sorted(os.listdir(folder)) if folder.is_dir() else []
@@ -84,6 +104,18 @@ def _load(path: Path) -> bytes:
         raise InputError(f"{path.name}: cannot be read as a recipe: {error.strerror or error}") from None
     except ValueError:  # a path with a null character
         raise InputError(f"{path.name!r} is no file name") from None
+
+
+def _take(stream: BinaryIO, origin: str) -> bytes:
+    """Return what a stream holds, and read no more of it than a recipe may have."""
+    raw = stream.read(LARGEST_BYTES + 1)
+    if len(raw) > LARGEST_BYTES:
+        raise _too_large(origin)
+    return raw
+
+
+def _too_large(origin: str) -> InputError:
+    return InputError(f"{origin}: more than {LARGEST_BYTES // 1000} kB; a recipe is a short text")
 
 
 def _decode(raw: bytes, origin: str) -> str:

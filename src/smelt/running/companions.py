@@ -7,17 +7,14 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from smelt.planning.files import public_reference
 from smelt.planning.plan import Plan
-from smelt.recipes.nouns import Reference
-from smelt.recipes.writing import write_recipe
+from smelt.planning.stated_licences import CARD_NAME
 from smelt.running.card import model_card
 from smelt.tensors.checkpoint import CONFIG_NAME
 from smelt.tensors.platform import open_file, sync_file, write_at
 from smelt.tensors.shards import INDEX_NAME, index_json
 
 RECIPE_NAME = "smelt_recipe.yml"
-CARD_NAME = "README.md"
 CHECKSUMS_NAME = "checksums.sha256"
 
 
@@ -27,7 +24,7 @@ def write_companions(plan: Plan, folder: Path) -> dict[str, str]:
     Raises:
         OSError: when a file cannot be written.
     """
-    return {name: _write(folder / name, content) for name, content in _contents(plan)}
+    return {name: write_whole(folder / name, content) for name, content in _contents(plan)}
 
 
 def _contents(plan: Plan) -> Iterator[tuple[str, bytes]]:
@@ -37,13 +34,12 @@ def _contents(plan: Plan) -> Iterator[tuple[str, bytes]]:
         yield CONFIG_NAME, (json.dumps(plan.config, indent=2, ensure_ascii=False) + "\n").encode()
     if len(plan.shards) > 1:
         yield INDEX_NAME, index_json(plan.shards).encode()
-    recipe = resolved_recipe(plan)
-    yield RECIPE_NAME, recipe.encode()
-    yield CARD_NAME, model_card(plan, recipe).encode()
+    yield RECIPE_NAME, plan.resolved.encode()
+    yield CARD_NAME, model_card(plan, plan.resolved).encode()
 
 
-def write_checksums(folder: Path, checksums: Mapping[str, str]) -> None:
-    """Write ``checksums.sha256``, which ``sha256sum -c`` takes.
+def write_checksums(folder: Path, checksums: Mapping[str, str]) -> str:
+    """Write ``checksums.sha256``, which ``sha256sum -c`` takes, and return its own sha256.
 
     Args:
         folder: of the output.
@@ -53,17 +49,7 @@ def write_checksums(folder: Path, checksums: Mapping[str, str]) -> None:
         OSError: when it cannot be written.
     """
     lines = (_checksum_line(name, checksums[name]) for name in sorted(checksums))
-    _write(folder / CHECKSUMS_NAME, "".join(lines).encode())
-
-
-def resolved_recipe(plan: Plan) -> str:
-    """Return the recipe with nothing left unsaid: defaults, seed, hub commits; and no path of this machine."""
-
-    def rename(reference: Reference) -> str:
-        number = plan.references[reference]
-        return public_reference(plan.checkpoints[number], plan.labels[number])
-
-    return write_recipe(plan.recipe, rename)
+    return write_whole(folder / CHECKSUMS_NAME, "".join(lines).encode())
 
 
 def _checksum_line(name: str, checksum: str) -> str:
@@ -72,7 +58,13 @@ def _checksum_line(name: str, checksum: str) -> str:
     return f"{checksum}  {name}\n" if escaped == name else f"\\{checksum}  {escaped}\n"
 
 
-def _write(path: Path, content: bytes) -> str:
+def write_whole(path: Path, content: bytes) -> str:
+    """Write a file that must not exist, wait until it is on the disk, and return its sha256.
+
+    Raises:
+        OSError: when it cannot be created.
+        RunError: when it cannot be written.
+    """
     with open_file(path, "xb") as file:
         write_at(file, content, 0)
         sync_file(file)

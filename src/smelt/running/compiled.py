@@ -19,9 +19,12 @@ from smelt.algebra.grid import BLOCK, LANES
 from smelt.algebra.kernel_source import UnsupportedError
 from smelt.algebra.questions import Search, Sum
 from smelt.planning.plan import Output
+from smelt.running.nonfinite import count_nonfinite
 from smelt.running.sources import CODES, Reader, Span
+from smelt.tensors.dtypes import encode
 
 Array = NDArray[np.generic]
+Bytes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -55,18 +58,37 @@ class Compiled:
         self.program.loop("values")(*self._arguments(span, reader), result)
         return result
 
-    def write(self, reader: Reader, start: int, stop: int) -> NDArray[np.uint8]:
-        """Return the encoded bytes of a block, in a buffer of the reader's; the output is bfloat16 or float32."""
-        dtype, loop = self.output.spec.dtype, self.program.loop("write")
-        block = reader.buffer("block", BLOCK * 4)
+    def write(self, reader: Reader, start: int, stop: int, found: NDArray[np.int64]) -> Bytes:
+        """Return the encoded bytes of a block, in a buffer of the reader's.
+
+        Args:
+            start, stop: the elements of the block.
+            found: is added to: the values that are not finite in each input, and at its end in the block.
+
+        Raises:
+            OverflowError: when a magnitude is too large for a float8 format.
+        """
+        dtype = self.output.spec.dtype
+        block = reader.buffer("block", BLOCK * dtype.size_bytes)
         for span in self.spans(reader, start, stop):
             place = (span.start - start) * dtype.size_bytes
             part = block[place : place + span.length * dtype.size_bytes]
-            is_half = dtype.name == "BF16"
-            halves = part.view(np.uint16) if is_half else np.empty(0, np.uint16)
-            words = np.empty(0, np.uint32) if is_half else part.view(np.uint32)
-            loop(*self._arguments(span, reader), CODES[dtype.name], halves, words)
+            if dtype.name in CODES:
+                self._write_span(span, reader, part, dtype.name, found)
+                continue
+            floats, before = reader.buffer("floats", BLOCK * 4)[: span.length * 4], found[-1]
+            self._write_span(span, reader, floats, "F32", found)
+            part[:] = encode(floats.view(np.float32), dtype)
+            found[-1] = before + count_nonfinite(part, dtype)  # what is finite in float32 may not be in the output
         return block[: (stop - start) * dtype.size_bytes]
+
+    def _write_span(self, span: Span, reader: Reader, part: Bytes, dtype: str, found: NDArray[np.int64]) -> None:
+        halves, words = (np.empty(0, kind) for kind in (np.uint16, np.uint32))
+        if dtype == "BF16":
+            halves = part.view(np.uint16)
+        else:
+            words = part.view(np.uint32)
+        self.program.loop("write")(*self._arguments(span, reader), CODES[dtype], halves, words, found)
 
     def sums(self, reader: Reader, start: int, stop: int, questions: Sequence[Sum]) -> list[NDArray[np.float64]]:
         """Return the lanes of a block for questions whose operands are this program's roots."""
@@ -120,8 +142,9 @@ def ready(roots: Sequence[Expr], output: Output, columns: int, programs: dict[An
     key = ("compiled", tuple(r.key for r in roots))
     if key not in programs:
         try:
-            programs[key] = CompiledProgram(roots)
+            made: CompiledProgram | None = CompiledProgram(roots)
         except UnsupportedError:
-            programs[key] = None
+            made = None
+        programs.setdefault(key, made)  # another worker may have been first
     program: CompiledProgram | None = programs[key]
     return None if program is None or (program.whole_rows and columns > BLOCK) else program

@@ -22,7 +22,7 @@ class Prefix:
         self._parts: dict[int, int] = {}
 
     def add(self, start: int, stop: int) -> None:
-        """Say that bytes [start, stop) are written; no byte is written twice."""
+        """Say that bytes [start, stop) are written; a byte may be named again once it is in the prefix."""
         if start < stop:
             self._parts[start] = stop
             while (end := self._parts.pop(self.end, None)) is not None:

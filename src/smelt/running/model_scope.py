@@ -69,7 +69,7 @@ class ModelSearch:
         self._first_blocks = [0, *accumulate(m.blocks for m in members)]
         counts = members[0].wanted(attributes, self._starts[-1])
         bits = 8 * members[0].key_bytes
-        self._searches = [Selection(self._starts[-1], int(c), bits) for c in counts]
+        self._searches = [Selection(self._starts[-1], float(c), bits, len(counts)) for c in counts]
         self._counts: list[list[Count] | None] = []
 
     @property

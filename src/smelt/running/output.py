@@ -1,4 +1,4 @@
-"""The output folder: what may be written where, and how a complete output takes its place."""
+"""The output folder: what may be written where, who writes it, and how a complete output takes its place."""
 
 from __future__ import annotations
 
@@ -6,45 +6,65 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 from smelt.errors import InputError, RunError
 from smelt.planning.plan import Plan
 from smelt.running.companions import RECIPE_NAME
+from smelt.running.journal import Head, Journal, can_resume, describe_run, find_difference
 from smelt.tensors.checkpoint import CONFIG_NAME
-from smelt.tensors.platform import rename, sync_folder
+from smelt.tensors.platform import open_locked, remove_locked, rename, sync_folder
+
+
+@dataclass(frozen=True)
+class Draft:
+    """An output on its way: the folder ``OUT.partial``, and its journal."""
+
+    folder: Path
+    journal: Journal
 
 
 @contextmanager
-def output_folder(plan: Plan, folder: Path, force: bool) -> Iterator[Path]:
-    """Yield a fresh ``OUT.partial`` to write into; it becomes ``OUT`` when the block ends well, else it is removed.
+def output_folder(plan: Plan, folder: Path, force: bool) -> Iterator[Draft | None]:
+    """Yield ``OUT.partial`` to write into; it becomes ``OUT`` when the block ends well.
+
+    What an interrupted run of the same plan has left there is carried on with. When the block ends otherwise the folder
+    stays, for such a run, unless nothing was written that it could use. ``None`` is yielded when an interrupted run had
+    only a last renaming left to do: that is done now, and ``OUT`` complete.
 
     Args:
         plan: what will be written.
         folder: ``OUT``; where it is a link, what it points to is replaced.
-        force: whether an existing model may be replaced; it stays until the new one is complete.
+        force: whether to start again, and replace an existing model; it stays until the new one is complete.
 
     Raises:
-        InputError: when ``OUT`` may not be written, see ``check_output``.
+        InputError: when ``OUT`` may not be written, see ``check_output``; when another run writes it; when an
+            interrupted run of another plan is there.
         RunError: when the folders cannot be created or renamed.
     """
     check_output(plan, folder, force)
-    folder = Path(os.path.realpath(folder))
-    partial = partial_folder(folder)
-    try:
-        if partial.exists():
-            shutil.rmtree(partial)
-        # Two runs that start at once: the second one fails here, and leaves the first one's folder alone.
-        partial.mkdir(parents=True)
-    except OSError as error:
-        raise RunError(f"{partial}: cannot be created: {error.strerror or error}") from error
-    try:
-        yield partial
-        sync_folder(partial)
-        _take_place(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    target = Path(os.path.realpath(folder))
+    with _locked_journal(folder, target) as journal:
+        head = describe_run(plan, force)
+        interrupted = journal.head
+        if _finish_interrupted(target, journal) and interrupted and find_difference(interrupted, head) is None:
+            yield None
+            return
+        _check_existing(folder, target, force, journal, head)
+        draft = Draft(partial_folder(target), journal)
+        carries_on = not force and _can_carry_on(journal, head)
+        _prepare(draft, head, [shard.file_name for shard in plan.shards] if carries_on else None)
+        try:
+            yield draft
+        except BaseException:
+            if not (journal.has_claims and can_resume(head)):
+                shutil.rmtree(draft.folder, ignore_errors=True)
+                journal.clear()
+            raise
+        sync_folder(draft.folder)
+        _take_place(draft, target)
 
 
 def partial_folder(folder: Path) -> Path:
@@ -52,19 +72,32 @@ def partial_folder(folder: Path) -> Path:
     return folder.parent / (folder.name + ".partial")
 
 
+def journal_file(folder: Path) -> Path:
+    """Return where the journal of an output stands.
+
+    Beside the folder, not in it: so it outlives the renaming, and whatever the moment, a start finds what was going on.
+    """
+    return folder.parent / (folder.name + ".partial.journal")
+
+
 def check_output(plan: Plan, folder: Path, force: bool) -> None:
-    """Check that the output may be written.
+    """Check that the output may be written, as far as that can be told without looking at what is there already.
 
     Raises:
-        InputError: when it exists and may not be replaced, holds an input or the working directory, or does not fit on
-            the disk.
+        InputError: when it is a file or a mount point, holds an input or the working directory, or does not fit on the
+            disk.
     """
     try:
         target = Path(os.path.realpath(folder))
         _check_inputs(plan, folder, target)
-        _check_existing(folder, target, force)
+        if target.exists() and not target.is_dir():
+            raise InputError(f"{folder}: is a file; name a folder for the output")
+        if os.path.ismount(target):
+            raise InputError(f"{folder}: is a mount point, whose place no folder can take; name a folder inside it")
+        if Path.cwd().is_relative_to(target):
+            raise InputError(f"{folder}: is or holds the working directory; name a folder inside it")
         parent = next(p for p in (target, *target.parents) if p.exists())
-        free = shutil.disk_usage(parent).free
+        free = shutil.disk_usage(parent).free + _measure_folder(partial_folder(target))
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         raise InputError(f"{str(folder)!r}: cannot be an output: {error}") from error
     if free < plan.cost.written_bytes:
@@ -84,38 +117,130 @@ def _check_inputs(plan: Plan, folder: Path, target: Path) -> None:
             )
 
 
-def _check_existing(folder: Path, target: Path, force: bool) -> None:
-    if target.exists() and not target.is_dir():
-        raise InputError(f"{folder}: is a file; name a folder for the output")
-    if Path.cwd().is_relative_to(target):
-        raise InputError(f"{folder}: is or holds the working directory; name a folder inside it")
-    for existing in (target, partial_folder(target)):
-        if not existing.exists() or not any(existing.iterdir()):
-            continue
-        what = (
-            "exists" if existing is target else f"{existing.name} exists: an interrupted run left it, or one is at work"
-        )
+def _measure_folder(folder: Path) -> int:
+    """Return the bytes on the disk of the files in a folder, which may not exist."""
+    if not folder.is_dir():
+        return 0
+    sizes = (entry.stat(follow_symlinks=False) for entry in os.scandir(folder))
+    return sum(512 * s.st_blocks if hasattr(s, "st_blocks") else s.st_size for s in sizes)
+
+
+@contextmanager
+def _locked_journal(shown: Path, target: Path) -> Iterator[Journal]:
+    """Yield the journal of an output, locked against other runs; one that is empty in the end is removed."""
+    path = journal_file(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = open_locked(path)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be opened: {error.strerror or error}") from error
+    if file is None:
+        raise InputError(f"{shown}: another run is writing it; wait for its end, or choose another folder")
+    try:
+        yield Journal(file)
+    finally:
+        if file.size_bytes:
+            file.close()
+        else:
+            remove_locked(file)
+
+
+def _check_existing(shown: Path, target: Path, force: bool, journal: Journal, head: Head) -> None:
+    """Check that what is at the places of the output and of its draft may be replaced, or carried on with."""
+    partial = partial_folder(target)
+    resumed = None if force else journal.head
+    difference = find_difference(resumed, head) if resumed else None
+    if difference and not _holds_files(partial):
+        resumed = difference = None
+    if _holds_files(target):
+        # Who has started with --force carries on without it.
+        if not force and not (resumed and resumed["replaces"]):
+            raise InputError(f"{shown}: exists; choose another folder, or replace it with --force")
+        if not _is_model(target):
+            raise InputError(f"{shown}: exists, and is no model; smelt does not delete it, choose another folder")
+    if _holds_files(partial) and not journal.head:
+        what = f"{shown}: {partial.name} exists, and no journal of an interrupted run"
         if not force:
-            raise InputError(f"{folder}: {what}; choose another folder, or replace it with --force")
-        if not _is_model(existing):
-            raise InputError(f"{folder}: {what}, and is no model; smelt does not delete it, choose another folder")
+            raise InputError(f"{what}; choose another folder, or replace it with --force")
+        if not _is_model(partial):
+            raise InputError(f"{what}, and is no model; smelt does not delete it, choose another folder")
+    if difference:
+        raise InputError(
+            f"{shown}: an interrupted run of another merge is in {partial.name}: {difference}; "
+            "carry on with that one, choose another folder, or start again with --force"
+        )
+
+
+def _holds_files(folder: Path) -> bool:
+    return folder.exists() and any(folder.iterdir())
 
 
 def _is_model(folder: Path) -> bool:
     return any((folder / name).exists() for name in (CONFIG_NAME, RECIPE_NAME)) or any(folder.glob("*.safetensors"))
 
 
-def _take_place(partial: Path, folder: Path) -> None:
-    """Rename the complete output to its name; an old one is moved aside first and deleted afterwards."""
-    if not folder.exists():
-        rename(partial, folder)
-        return
-    names = (folder.with_name(f"{folder.name}.old{n or ''}") for n in count())
-    old = next(name for name in names if not os.path.lexists(name))
-    rename(folder, old)
+def _can_carry_on(journal: Journal, head: Head) -> bool:
+    return journal.head is not None and can_resume(head) and find_difference(journal.head, head) is None
+
+
+def _prepare(draft: Draft, head: Head, weights: list[str] | None) -> None:
+    """Empty the draft; where it is carried on with, its ``weights`` stay."""
+    folder = draft.folder
     try:
-        rename(partial, folder)
+        if weights is None:
+            draft.journal.begin(head)
+        folder.mkdir(exist_ok=True)
+        for entry in os.scandir(folder):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry)
+            elif entry.name not in (weights or ()):
+                os.unlink(entry)
+        sync_folder(folder.parent)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be prepared: {error.strerror or error}") from error
+
+
+def _take_place(draft: Draft, folder: Path) -> None:
+    """Rename the complete output to its name; an old one is moved aside first and deleted afterwards."""
+    old = None
+    if folder.exists():
+        names = (folder.with_name(f"{folder.name}.old{n or ''}") for n in count())
+        old = next(name for name in names if not os.path.lexists(name))
+    draft.journal.begin_finish(old.name if old else None, folder.stat().st_ino if old else None)
+    if old:
+        rename(folder, old)
+    try:
+        rename(draft.folder, folder)
     except RunError:
-        rename(old, folder)
+        if old:
+            rename(old, folder)
         raise
-    shutil.rmtree(old)
+    if old:
+        _delete(old)
+    draft.journal.clear()
+
+
+def _finish_interrupted(folder: Path, journal: Journal) -> bool:
+    """Do what is left of ``_take_place`` where a run was stopped in it; say whether the output has its place now."""
+    if journal.finish is None:
+        return False
+    draft, old = partial_folder(folder), None
+    if journal.finish["old"]:
+        old = folder.with_name(journal.finish["old"])
+        if not old.exists() or old.stat().st_ino != journal.finish["inode"]:
+            old = None
+    if old and not folder.exists():
+        rename(draft if draft.exists() else old, folder)
+    elif draft.exists():
+        return False
+    if old and old.exists():
+        _delete(old)
+    journal.clear()
+    return folder.exists()
+
+
+def _delete(old: Path) -> None:
+    try:
+        shutil.rmtree(old)
+    except OSError as error:
+        raise RunError(f"{old}: the new output is complete, this one cannot be deleted: {error.strerror}") from error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +12,10 @@ from numpy.typing import NDArray
 
 from smelt.planning.plan import Plan
 from smelt.running.hashing import Follower
-from smelt.tensors.platform import File, open_file, reserve, sync_file, write_at
+from smelt.running.journal import Claim, Journal, digest_of
+from smelt.running.nonfinite import Counts
+from smelt.running.sources import Reader
+from smelt.tensors.platform import File, open_file, read_at, reserve, sync_file, write_at
 from smelt.tensors.shards import Shard
 
 Bytes = NDArray[np.uint8]
@@ -20,8 +24,14 @@ Bytes = NDArray[np.uint8]
 class Sink(Protocol):
     """Takes the bytes of outputs, from many threads, in any order."""
 
-    def write(self, name: str, start_byte: int, data: Bytes) -> None:
-        """Put ``data`` at ``start_byte`` of the tensor ``name``."""
+    def verifications(self) -> Sequence[Verification]:
+        """Return the tasks that read back what an earlier run has written, to be done before anything is asked."""
+
+    def kept(self, name: str, start_byte: int, stop_byte: int) -> Counts | None:
+        """Return what was counted in bytes that an earlier run has written, ``None`` where not all of them are."""
+
+    def write(self, name: str, start_byte: int, data: Bytes, counts: Counts = ()) -> None:
+        """Put ``data`` at ``start_byte`` of the tensor ``name``; ``counts`` are what was counted while it was made."""
 
     def complete(self) -> Mapping[str, str]:
         """All bytes are there: make them last, and return the sha256 of each file by its name."""
@@ -30,16 +40,65 @@ class Sink(Protocol):
         """Let go of everything."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where the bytes of a tensor are, and what of them an earlier run has left: verified claims by their start."""
+
+    file: File
+    follower: Follower
+    offset: int
+    size_bytes: int
+    kept: dict[int, Claim] = field(default_factory=dict)
+
+
+class Verification:
+    """A task that reads back what the journal claims of a tensor; what has its digest is kept.
+
+    Args:
+        name: of the tensor.
+        claims: about it.
+        place: of it.
+    """
+
+    def __init__(self, name: str, claims: Sequence[Claim], place: Place) -> None:
+        self.name = name
+        self.blocks = len(claims)
+        self._claims = claims
+        self._place = place
+
+    def prepare(self, reader: Reader) -> None:
+        """Nothing to prepare."""
+
+    def do_block(self, number: int, reader: Reader) -> None:
+        """Verify one claim."""
+        claim, place = self._claims[number], self._place
+        data = reader.buffer("verified", claim.stop - claim.start)[: claim.stop - claim.start]
+        read_at(place.file, data, place.offset + claim.start)
+        if digest_of(data, claim.counts) == claim.digest:
+            place.kept[claim.start] = claim
+            place.follower.add(place.offset + claim.start, place.offset + claim.stop)
+
+    def conclude(self, reader: Reader) -> bool:
+        """One pass is all there is."""
+        return True
+
+
 class FileSink:
     """The files of a plan in a folder: headers first, every file at its final size before a tensor is computed.
+
+    Args:
+        plan: what is written.
+        folder: where; files of an earlier run that have their size are written into.
+        journal: of the folder; is told of every block that is written.
 
     Raises:
         RunError: when the files cannot be created or there is no room for them.
     """
 
-    def __init__(self, plan: Plan, folder: Path) -> None:
+    def __init__(self, plan: Plan, folder: Path, journal: Journal) -> None:
+        self._journal = journal
         self._files: dict[str, tuple[File, Follower]] = {}
-        self._places: dict[str, tuple[File, Follower, int]] = {}
+        self._places: dict[str, Place] = {}
         try:
             for shard in plan.shards:
                 self._create(shard, folder)
@@ -48,9 +107,8 @@ class FileSink:
             raise
 
     def _create(self, shard: Shard, folder: Path) -> None:
-        file = open_file(folder / shard.file_name, "xb")
+        file = _open_reserved(folder / shard.file_name, shard.size_bytes)
         try:
-            reserve(file, shard.size_bytes)
             write_at(file, shard.header, 0)
             follower = Follower(folder / shard.file_name, shard.size_bytes)
         except BaseException:
@@ -59,14 +117,35 @@ class FileSink:
         self._files[shard.file_name] = (file, follower)
         follower.add(0, len(shard.header))
         for name, stored in shard.tensors.items():
-            self._places[name] = (file, follower, len(shard.header) + stored.start)
+            self._places[name] = Place(file, follower, len(shard.header) + stored.start, stored.spec.size_bytes)
 
-    def write(self, name: str, start_byte: int, data: Bytes) -> None:
+    def verifications(self) -> Sequence[Verification]:
+        """Return a task per tensor of which the journal claims anything."""
+        claims: dict[str, list[Claim]] = {}
+        for claim in self._journal.claims.values():
+            if claim.tensor in self._places and claim.stop <= self._places[claim.tensor].size_bytes:
+                claims.setdefault(claim.tensor, []).append(claim)
+        return [Verification(name, found, self._places[name]) for name, found in claims.items()]
+
+    def kept(self, name: str, start_byte: int, stop_byte: int) -> Counts | None:
+        """Follow the verified claims from ``start_byte`` on, and add up their counts."""
+        kept, found = self._places[name].kept, []
+        if not kept:
+            return None
+        while start_byte < stop_byte and start_byte in kept:
+            found.append(kept[start_byte].counts)
+            start_byte = kept[start_byte].stop
+        if start_byte != stop_byte:
+            return None
+        return tuple(sum(numbers) for numbers in zip(*(counts for counts in found if counts), strict=True))
+
+    def write(self, name: str, start_byte: int, data: Bytes, counts: Counts = ()) -> None:
         """Write at the tensor's place in its file."""
-        file, follower, offset = self._places[name]
-        start = offset + start_byte
-        write_at(file, data, start)
-        follower.add(start, start + len(data))
+        place = self._places[name]
+        start = place.offset + start_byte
+        write_at(place.file, data, start)
+        self._journal.claim(name, start_byte, data, counts)
+        place.follower.add(start, start + len(data))
 
     def complete(self) -> Mapping[str, str]:
         """Wait until the bytes are on the disk; what is not hashed yet is hashed meanwhile."""
@@ -83,6 +162,20 @@ class FileSink:
             file.close()
 
 
+def _open_reserved(path: Path, size_bytes: int) -> File:
+    if path.exists():
+        if path.stat().st_size == size_bytes:
+            return open_file(path, "r+b")
+        path.unlink()
+    file = open_file(path, "x+b")
+    try:
+        reserve(file, size_bytes)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
 class MemorySink:
     """The outputs as arrays in memory."""
 
@@ -94,7 +187,15 @@ class MemorySink:
             self._bytes[spec.name] = np.empty(spec.size_bytes, np.uint8)
             self.arrays[spec.name] = self._bytes[spec.name].view(spec.dtype.array).reshape(spec.shape)
 
-    def write(self, name: str, start_byte: int, data: Bytes) -> None:
+    def verifications(self) -> Sequence[Verification]:
+        """Nothing was written before."""
+        return []
+
+    def kept(self, name: str, start_byte: int, stop_byte: int) -> Counts | None:
+        """Nothing was written before."""
+        return None
+
+    def write(self, name: str, start_byte: int, data: Bytes, counts: Counts = ()) -> None:
         """Copy into the tensor's array."""
         self._bytes[name][start_byte : start_byte + len(data)] = data
 

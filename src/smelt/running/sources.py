@@ -24,6 +24,8 @@ CODES = {"F32": FLOAT32, "BF16": BFLOAT16}
 FLOATS: np.dtype[np.floating] = np.dtype(np.float32)
 # What a span of all inputs may take: it is read, and read again by the kernel from the second cache.
 SPAN_BYTES = 2**20
+# Of many inputs shorter reads would cost more time than bytes, and their number would grow with its square.
+SHORTEST_SPAN = 2**14  # elements
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Reader:
 
         What kernels do not decode is decoded here, to float32. A span is valid until the next one.
         """
-        span = self._span or max(SPAN_BYTES // (4 * max(len(inputs), 1)) // LANES * LANES, LANES)
+        span = self._span or max(SPAN_BYTES // (4 * max(len(inputs), 1)) // LANES * LANES, SHORTEST_SPAN)
         span = max(span // rows, 1) * rows
         for low in range(start, stop, span):
             high = min(low + span, stop)

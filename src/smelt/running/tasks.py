@@ -15,12 +15,13 @@ from smelt.algebra.numbers import Value
 from smelt.algebra.questions import Question, Select, Sum, ask
 from smelt.algebra.templates import Template
 from smelt.errors import RunError
-from smelt.planning.plan import Input, Output
+from smelt.planning.plan import Output
 from smelt.running.compiled import Compiled
+from smelt.running.copying import CopyTask
+from smelt.running.nonfinite import Census, Counts
 from smelt.running.sinks import Sink
-from smelt.running.sources import CODES, Reader
+from smelt.running.sources import Reader
 from smelt.running.values import Values
-from smelt.tensors.dtypes import encode
 
 
 class Task(Protocol):
@@ -41,43 +42,6 @@ class Task(Protocol):
 
     def conclude(self, reader: Reader) -> bool:
         """Close the pass; return whether it was the last one."""
-
-
-class CopyTask:
-    """An output whose bytes are those of an input; inputs that must be equal are compared on the way."""
-
-    def __init__(self, output: Output, labels: Sequence[str], sink: Sink) -> None:
-        self.name = output.spec.name
-        self.blocks = block_count(output.spec.shape)
-        self._output = output
-        self._labels = labels
-        self._sink = sink
-
-    def prepare(self, reader: Reader) -> None:
-        """Nothing to prepare."""
-
-    def do_block(self, number: int, reader: Reader) -> None:
-        """Copy one block."""
-        start, stop = block_bounds(self._output.spec.shape, number)
-        position = start * self._output.spec.dtype.size_bytes
-        others = [reader.raw(pieces, start, stop, i + 1) for i, pieces in enumerate(self._output.equal)]
-        for parts in zip(reader.raw(self._output.inputs[0], start, stop), *others, strict=True):
-            for pieces, part in zip(self._output.equal, parts[1:], strict=True):
-                if not np.array_equal(part, parts[0]):
-                    raise self._unequal(pieces)
-            self._sink.write(self.name, position, parts[0])
-            position += len(parts[0])
-
-    def conclude(self, reader: Reader) -> bool:
-        """One pass is all there is."""
-        return True
-
-    def _unequal(self, pieces: Input) -> RunError:
-        first, second = self._output.inputs[0][0].checkpoint, pieces[0].checkpoint
-        return RunError(
-            f"'{self.name}' holds {self._output.spec.dtype.recipe_name} values that differ between "
-            f"'{self._labels[first]}' and '{self._labels[second]}'; integers are only carried, never merged"
-        )
 
 
 @dataclass(frozen=True)
@@ -102,17 +66,28 @@ class ComputedTask:
     Args:
         output, template: what to compute.
         sink: takes the result.
+        census: takes the counts of values that are not finite.
         programs: prepared expressions by content, shared by the tasks of a run.
         engine: whether compiled kernels do what they can.
     """
 
-    def __init__(self, output: Output, template: Template, sink: Sink, programs: dict[Any, Any], engine: bool) -> None:
+    def __init__(
+        self,
+        output: Output,
+        template: Template,
+        sink: Sink,
+        census: Census,
+        programs: dict[Any, Any],
+        engine: bool,
+    ) -> None:
         self.name = output.spec.name
         self.blocks = block_count(output.spec.shape)
         self._output = output
         self._root = template.root
         self._stages = template.stages()
         self._sink = sink
+        self._census = census
+        self._found: dict[int, Counts] = {}  # by block, those that have any
         self._values = Values(output, template, programs, engine)
         self._final: Compiled | None = None  # the kernel of the result, once nothing is asked any more
         self._sums: Compiled | None = None  # that of all sums of the pass
@@ -145,11 +120,17 @@ class ComputedTask:
         if self._questions:
             self._measure(number, start, stop, reader)
         elif not self.waiting:
-            self._write(start, stop, reader)
+            width = self._output.spec.dtype.size_bytes
+            counts = self._sink.kept(self.name, start * width, stop * width)
+            counts = self._write(start, stop, reader) if counts is None else counts
+            if counts:
+                self._found[number] = counts
 
     def conclude(self, reader: Reader) -> bool:
         """Answer what the pass was for; a task that waits is done for now."""
         if not self._questions:
+            if not self.waiting:
+                self._census.add(self.name, self._found.values())
             return True
         for question, parts in zip(self._questions, self._partials, strict=True):
             question.conclude(parts, Looks(self._values, reader))
@@ -244,19 +225,18 @@ class ComputedTask:
             for question in questions:
                 question.measure(partials[id(question)], [next(values) for _ in question.operands], first)
 
-    def _write(self, start: int, stop: int, reader: Reader) -> None:
-        output, width = self._output, self._output.spec.dtype.size_bytes
-        if self._final is not None and output.spec.dtype.name in CODES:
-            self._sink.write(self.name, start * width, self._final.write(reader, start, stop))
-            return
-        block = np.empty((stop - start) * width, np.uint8)
-        for first, (values,) in self._values.on([self._root], start, stop, reader):
-            place = (first - start) * width
-            try:
-                block[place : place + len(values) * width] = encode(values, output.spec.dtype)
-            except OverflowError as error:
-                raise RunError(f"'{self.name}': {error}; choose a wider 'out_dtype'") from error
-        self._sink.write(self.name, start * width, block)
+    def _write(self, start: int, stop: int, reader: Reader) -> Counts:
+        found = np.zeros(len(self._output.inputs) + 1, np.int64)
+        try:
+            if self._final is not None:
+                block = self._final.write(reader, start, stop, found)
+            else:
+                block = self._values.write(self._root, start, stop, reader, found)
+        except OverflowError as error:
+            raise RunError(f"'{self.name}': {error}; choose a wider 'out_dtype'") from error
+        counts = tuple(found.tolist()) if found.any() else ()
+        self._sink.write(self.name, start * self._output.spec.dtype.size_bytes, block, counts)
+        return counts
 
 
 def make_task(
@@ -264,10 +244,11 @@ def make_task(
     template: Template,
     labels: Sequence[str],
     sink: Sink,
+    census: Census,
     programs: dict[Any, Any],
     engine: bool = True,
 ) -> Task:
     """Return the task that carries out an output."""
     if output.precision == "bytes":
-        return CopyTask(output, labels, sink)
-    return ComputedTask(output, template, sink, programs, engine)
+        return CopyTask(output, labels, sink, census)
+    return ComputedTask(output, template, sink, census, programs, engine)

@@ -15,7 +15,9 @@ from smelt.algebra.numbers import Value, solve
 from smelt.algebra.templates import Template
 from smelt.planning.plan import Output
 from smelt.running.compiled import Compiled, ready
+from smelt.running.nonfinite import count_nonfinite
 from smelt.running.sources import Reader
+from smelt.tensors.dtypes import encode
 
 Array = NDArray[np.generic]
 
@@ -37,6 +39,8 @@ class Values:
         self._programs = programs
         self._engine = engine
         self._sizes = sizes_of(output.spec.shape)
+        # Bit for bit: a weight of -0.0 equals one of 0.0 and gives another result.
+        self._case = (np.array(output.slots, np.float64).tobytes(), output.spec.shape)
 
     def solve(self, nodes: Sequence[Expr], **sizes: int) -> dict[str, Value]:
         """Compute numbers, as ``numbers.solve``; ``sizes`` are further ones than those of the tensor.
@@ -45,7 +49,7 @@ class Values:
         """
         if sizes:
             return solve(nodes, self._output.slots, {**self._sizes, **sizes}, self.answers)
-        key = ("numbers", tuple(node.key for node in nodes), self._output.slots, self._output.spec.shape)
+        key = ("numbers", tuple(node.key for node in nodes), self._case)
         known = self._programs.get(key)
         if known is None:
             fixed = [node for node in nodes if not node.depth]
@@ -63,7 +67,7 @@ class Values:
         program = ready(roots, self._output, columns, self._programs)
         if program is None:
             return None
-        key = ("packed", id(program), self._output.slots, self._output.spec.shape)
+        key = ("packed", tuple(root.key for root in roots), self._case)
         packed = None if program.asks else self._programs.get(key)
         if packed is None:
             packed = program.pack(self.solve(program.numbers))
@@ -104,6 +108,26 @@ class Values:
                     [cut[p] if r.models is None else cut[p : p + r.models] for p, r in zip(rows, roots, strict=True)],
                 )
 
+    def write(self, root: Expr, start: int, stop: int, reader: Reader, found: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the encoded bytes of a block by the interpreter.
+
+        Args:
+            root: what is written.
+            start, stop: the elements of the block.
+            found: is added to: the values that are not finite in each input, and at its end in the block.
+
+        Raises:
+            OverflowError: when a magnitude is too large for a float8 format.
+        """
+        dtype = self._output.spec.dtype
+        block = np.empty((stop - start) * dtype.size_bytes, np.uint8)
+        for first, (values,) in self._tiles(start, stop, reader, *self._interpreted([root]), found):
+            place = (first - start) * dtype.size_bytes
+            part = block[place : place + len(values) * dtype.size_bytes]
+            part[:] = encode(values, dtype)
+            found[-1] += count_nonfinite(part, dtype)
+        return block
+
     def _interpreted(self, roots: Sequence[Expr]) -> tuple[TileProgram, Mapping[str, Value]]:
         key = (tuple(r.key for r in roots), self.precision)
         program = self._programs.get(key)
@@ -117,7 +141,13 @@ class Values:
         return start // columns * columns, -(-stop // columns) * columns
 
     def _tiles(
-        self, start: int, stop: int, reader: Reader, program: TileProgram, numbers: Mapping[str, Value]
+        self,
+        start: int,
+        stop: int,
+        reader: Reader,
+        program: TileProgram,
+        numbers: Mapping[str, Value],
+        found: NDArray[np.int64] | None = None,
     ) -> Iterator[tuple[int, list[Array]]]:
         """Yield the values of a program on elements [start, stop), tile by tile, with the first element of each."""
         output, columns = self._output, self._sizes["row"]
@@ -128,4 +158,7 @@ class Values:
         ):
             first, last = max(start, tile.start), min(stop, tile.start + tile.length)
             if first < last:
-                yield first, [v[..., first - tile.start : last - tile.start] for v in program(tile)]
+                cut = slice(first - tile.start, last - tile.start)
+                if found is not None:
+                    found[: len(tile.inputs)] += [np.count_nonzero(~np.isfinite(x[cut])) for x in tile.inputs]
+                yield first, [v[..., cut] for v in program(tile)]

@@ -14,8 +14,11 @@ from smelt.tensors import hub
 from smelt.tensors.arrays import Arrays
 from smelt.tensors.combination import Combination, Operand, as_combination
 from smelt.tensors.folder import Fingerprint, open_path
+from smelt.tensors.links import check_readable
 from smelt.tensors.locating import locate, nearest_sibling
+from smelt.tensors.pickled import find_pickled, open_pickled
 from smelt.tensors.platform import Buffer
+from smelt.tensors.shards import INDEX_NAME
 from smelt.tensors.spec import TensorSpec
 from smelt.tensors.weights import read_json
 
@@ -23,7 +26,7 @@ CONFIG_NAME = "config.json"
 
 
 class Place(Protocol):
-    """Where the bytes of a checkpoint are: ``LocalFiles``, ``RemoteFiles`` or ``Arrays``."""
+    """Where the bytes of a checkpoint are: ``LocalFiles``, ``RemoteFiles``, ``PickledFiles`` or ``Arrays``."""
 
     identity: Hashable
     repository: str | None
@@ -146,10 +149,13 @@ class Checkpoint:
         """Return the content of one of ``files``.
 
         Raises:
-            InputError: when there is no such file, or it cannot be read.
+            InputError: when there is no such file, it cannot be read, leads out of the model's folder, or is larger
+                than 200 MB.
         """
         if name not in self.files:
             raise InputError(f"{self.name}: no file '{name}'{nearest(name, self.files)} Files: {listing(self.files)}")
+        for folder in self._place.paths[:1]:
+            check_readable(folder / name, f"{self.name}: {name}")
         return self._place.read_file(name)
 
     @property
@@ -223,6 +229,13 @@ class Checkpoint:
         if isinstance(self._source, Mapping):
             return Arrays(self._source)
         if self._location.path is not None:
-            return open_path(self._path, self._location.path)
+            return self._open_local(self._location.path)
         assert self._location.repository is not None
         return hub.open_repository(self._location.repository, self._location.revision)
+
+    def _open_local(self, shown: Path) -> Place:
+        if not self._path.is_dir() and not self._path.is_file():
+            raise InputError(f"{shown}: neither a folder nor a file")  # such as a pipe, which would be waited for
+        check_readable(self._path / INDEX_NAME, f"{shown}: {INDEX_NAME}")
+        pickled = find_pickled(self._path)
+        return open_pickled(self._path, shown, pickled) if pickled else open_path(self._path, shown)

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smelt.errors import InputError, RunError
-from smelt.tensors.platform import Buffer, File, advise_sequential, open_file, read_at
+from smelt.tensors.platform import Buffer, File, advise_sequential, count_allowed_files, open_file, read_at
 from smelt.tensors.safetensors import hash_header, read_header
 from smelt.tensors.spec import TensorSpec
 from smelt.tensors.weights import Extent, WeightFiles, explain_conversion, find_weights, is_weights, join_headers
 
-# Enough for the few tensors that a run works on at once, and far below what macOS allows a process (256).
+# Enough for the few tensors that a run works on at once.
 _OPEN_FILES = 16
+# Of the files that a process may have open, the share that inputs may keep: the rest is for outputs, and for files that
+# are opened for one read.
+_KEPT_SHARE = 0.75
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,16 @@ class LocalFiles:
     def _borrow_anew(self, file_name: str) -> File:
         with self._lock:
             if file_name not in self._open:
-                while len(self._open) >= _OPEN_FILES:
+                file = _open_weights(self._folder / file_name)
+                # The system numbers open files from the lowest that is free, so the number tells how many are open in
+                # the whole process: with very many models there is no room to keep one, and what is kept makes way.
+                kept = _OPEN_FILES if file.number < _KEPT_SHARE * count_allowed_files() else 0
+                while self._open and len(self._open) >= kept:
                     # Only forgotten: another thread may be reading, and the last one to let go of it closes it.
                     del self._open[next(iter(self._open))]
-                self._open[file_name] = _open_weights(self._folder / file_name)
+                if not kept:
+                    return file
+                self._open[file_name] = file
             return self._open[file_name]
 
 

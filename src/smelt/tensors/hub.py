@@ -6,6 +6,7 @@ headers of the weights are loaded, which is all that planning needs; ``RemoteFil
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any, NoReturn
 
 from smelt.errors import InputError, RunError
 from smelt.tensors.folder import LocalFiles, beside_weights, open_folder, read_whole
+from smelt.tensors.links import check_snapshot
 from smelt.tensors.locating import nearest_sibling
 from smelt.tensors.platform import Buffer
 from smelt.tensors.safetensors import PREFIX_BYTES, Header, measure_header, parse_header
@@ -24,6 +26,7 @@ from smelt.tensors.weights import WEIGHT_SUFFIXES, find_weights, join_headers
 _FIRST_READ_BYTES = 100_000  # holds nearly every header, so that a second request is rare
 _CONNECTIONS = 8
 _TIMEOUT_SECONDS = 30
+_BLOB = re.compile(r"[0-9a-f]{64}")
 
 
 class RemoteFiles:
@@ -59,6 +62,7 @@ class RemoteFiles:
         """
         with _explained(self._repository, self.commit), _progress_bars(progress):
             _download(self._repository, self.commit, allow_patterns=[*self._headers])
+        check_snapshot(self._folder, self._repository)
         local = open_folder(self._folder, Path(self._repository), self._repository, self.commit)
         if local.specs != self.specs:
             raise RunError(f"{self._repository}@{self.commit}: the downloaded files are not those that were planned")
@@ -98,6 +102,15 @@ def open_repository(repository: str, revision: str | None) -> LocalFiles | Remot
     )
 
 
+def blob_sha256(path: Path) -> str | None:
+    """Return the sha256 that the hub gave for the content of a cached file; ``None`` where the cache does not say.
+
+    Args:
+        path: the file, links resolved: in a snapshot it is a link to ``blobs/<sha256>``.
+    """
+    return path.name if path.parent.name == "blobs" and _BLOB.fullmatch(path.name) else None
+
+
 def _find_cached(repository: str, revision: str | None) -> Path | None:
     """Return the cached snapshot that holds the configuration and all weight files, if there is one."""
     from huggingface_hub import try_to_load_from_cache
@@ -106,6 +119,7 @@ def _find_cached(repository: str, revision: str | None) -> Path | None:
     if not isinstance(config, str):
         return None
     folder = Path(config).parent
+    check_snapshot(folder, _name(repository, revision))
     names = [path.name for path in folder.iterdir() if path.is_file()]
     if INDEX_NAME not in names and SINGLE_NAME not in names:
         return None
@@ -123,6 +137,7 @@ def _open_remote(repository: str, revision: str | None) -> RemoteFiles:
         # By the revision's name, so that the cache learns which commit it is now, and finds it offline later.
         weights_of_any_kind = [f"*{suffix}" for suffix in WEIGHT_SUFFIXES if not suffix.endswith(".json")]
         folder = _download(repository, revision, ignore_patterns=["*/*", *weights_of_any_kind])
+    check_snapshot(folder, _name(repository, revision))
     commit = folder.name
     siblings = HfApi().model_info(repository, revision=commit, files_metadata=True).siblings or []
     sizes = {sibling.rfilename: sibling.size or 0 for sibling in siblings if "/" not in sibling.rfilename}

@@ -20,7 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smelt.errors import InputError, nearest
+from smelt.tensors.quoting import make_printable, quote
 
+_LONGEST_REPOSITORY = 200  # characters; the hub allows 96, and says so itself
+_REVISION = re.compile(r"[\w.+-]+(/[\w.+-]+)*", re.ASCII)
+_LONGEST_REVISION = 200
 _REPOSITORY = re.compile(r"\b[\w.-]+\b(/\b[\w.-]+\b)?", re.ASCII)
 
 
@@ -48,16 +52,21 @@ def locate(text: str, revision: str | None = None) -> Location:
     path = _existing(model)
     if path is not None:
         if revision is not None:
-            raise InputError(f"'{model}' is a local path and cannot have a revision ('{revision}')")
+            raise InputError(f"{quote(model)} is a local path and cannot have a revision ({quote(revision)})")
         return Location(path=path, adapter=adapter)
     repository, _, named = model.partition("@")
     if named and _existing(repository) is not None:
-        raise InputError(f"'{repository}' is a local path and cannot have a revision ('{named}')")
+        raise InputError(f"{quote(repository)} is a local path and cannot have a revision ({quote(named)})")
     if not _is_repository(repository) or model.endswith("@"):
-        raise InputError(f"'{text}': no such file or folder{nearest_sibling(text)}")
+        raise InputError(f"{quote(text)}: no such file or folder{nearest_sibling(text)}")
     if named and revision not in (None, named):
-        raise InputError(f"'{text}' names the revision '{named}', and '{revision}' is given as well; keep one")
-    return Location(repository=repository, revision=named or revision, adapter=adapter)
+        raise InputError(
+            f"{quote(text)} names the revision {quote(named)}, and {quote(revision or '')} is given as well; keep one"
+        )
+    chosen = named or revision
+    if chosen is not None and not _is_revision(chosen):
+        raise InputError(f"{quote(repository)}: {quote(chosen)} cannot be a branch, tag or commit")
+    return Location(repository=repository, revision=chosen, adapter=adapter)
 
 
 def nearest_sibling(text: str) -> str:
@@ -67,8 +76,8 @@ def nearest_sibling(text: str) -> str:
     try:
         names = sorted(os.listdir(folder))
     except (OSError, ValueError):
-        return f" ('{folder}' does not exist either)." if str(folder) != "." else "."
-    return nearest(str(wanted), [str(folder / name) for name in names])
+        return f" ({quote(str(folder))} does not exist either)." if str(folder) != "." else "."
+    return make_printable(nearest(str(wanted), [str(folder / name) for name in names]))
 
 
 def _split_adapter(text: str) -> tuple[str, str | None]:
@@ -91,4 +100,11 @@ def _existing(text: str) -> Path | None:
 
 
 def _is_repository(text: str) -> bool:
-    return bool(_REPOSITORY.fullmatch(text)) and "--" not in text and ".." not in text
+    if len(text) > _LONGEST_REPOSITORY or "--" in text or ".." in text:
+        return False
+    return bool(_REPOSITORY.fullmatch(text))
+
+
+def _is_revision(text: str) -> bool:
+    """Say whether git could have such a name; it becomes a path in the hub's cache, and must not lead out of that."""
+    return len(text) <= _LONGEST_REVISION and ".." not in text and bool(_REVISION.fullmatch(text))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +18,17 @@ from typing import Any, Literal
 
 from smelt.errors import RunError
 
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+    import resource
+
+Mode = Literal["rb", "xb", "x+b", "r+b", "a+b"]
 Buffer = Any  # bytes, bytearray, memoryview or an array; typing has no name for it before Python 3.12
+
+# Far behind the end of the file, as Windows lets nobody read what is locked.
+_LOCKED_BYTE = 2**40
 
 # macOS refuses calls of 2 GiB and more; Linux shortens them.
 _CALL_LIMIT_BYTES = 2**30
@@ -45,19 +56,23 @@ class File:
         """Its size now."""
         return os.fstat(self.stream.fileno()).st_size
 
+    @property
+    def number(self) -> int:
+        """What the system calls it: the lowest number that was free when it was opened."""
+        return self.stream.fileno()
+
     def close(self) -> None:
         """Close it; closing twice is allowed."""
         self.stream.close()
 
 
-def open_file(
-    path: Path, mode: Literal["rb", "xb", "r+b"], positional: bool = hasattr(os, "preadv") and hasattr(os, "pwrite")
-) -> File:
+def open_file(path: Path, mode: Mode, positional: bool = hasattr(os, "preadv") and hasattr(os, "pwrite")) -> File:
     """Open a file for ``read_at`` and ``write_at``.
 
     Args:
         path: the file.
-        mode: ``rb`` reads, ``xb`` creates a file that must not exist, ``r+b`` writes into an existing one.
+        mode: ``rb`` reads, ``xb`` creates a file that must not exist, ``x+b`` one that is read as well, ``r+b`` writes
+            into an existing one, ``a+b`` into one that may exist, for ``append``.
         positional: whether the system's positional calls are used, and not a lock around seek and read.
 
     Raises:
@@ -102,6 +117,58 @@ def write_at(file: File, data: Buffer, offset: int) -> None:
             raise _explain(file.path, "written", error) from error
 
 
+def append(file: File, data: bytes) -> None:
+    """Put bytes at the end of a file that is open for that; for one thread at a time.
+
+    Raises:
+        RunError: when they cannot be written, as on a full disk.
+    """
+    done = 0
+    while done < len(data):
+        try:
+            done += file.stream.write(data[done:]) or 0
+        except OSError as error:
+            raise _explain(file.path, "written", error) from error
+
+
+def open_locked(path: Path) -> File | None:
+    """Open a file to read and append, made where there is none, and lock it; ``None`` when another run has it locked.
+
+    The lock ends when the file is closed, at the latest with the process. On a file system that knows no locks the file
+    is opened without one.
+
+    Raises:
+        OSError: as ``open`` does.
+    """
+    while True:
+        file = open_file(path, "a+b")
+        if not _lock(file):
+            file.close()
+            return None
+        # Whoever had it locked before may have removed it since it was opened here.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.stream.fileno()), path.stat()):
+                return file
+        file.close()
+
+
+def remove_locked(file: File) -> None:
+    """Remove and close a file that is locked; on Windows it stays where another run has opened it meanwhile."""
+    if sys.platform == "win32":  # removes no open file
+        file.close()
+    with suppress(PermissionError):
+        file.path.unlink(missing_ok=True)
+    file.close()
+
+
+def count_allowed_files() -> int:
+    """Return how many files this process may have open at a time."""
+    if sys.platform == "win32":
+        return 512
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
+
+
 def advise_sequential(file: File) -> None:
     """Tell the system that the file will be read from its start to its end; does nothing where it takes no advice."""
     if hasattr(os, "posix_fadvise"):
@@ -120,7 +187,7 @@ def start_flush(file: File, offset: int, size_bytes: int) -> None:
 
 
 def reserve(file: File, size_bytes: int) -> None:
-    """Give the file its final size and, where the system can, the disk space, so that a full disk shows at once.
+    """Give the file its size and, where the system can, the disk space, so that a full disk shows at once.
 
     Raises:
         RunError: when there is no room.
@@ -170,6 +237,34 @@ def rename(source: Path, target: Path) -> None:
     with _named(source, f"renamed to {target}"):
         os.replace(source, target)
     sync_folder(target.absolute().parent)
+
+
+def find_user_caches() -> Path:
+    """Return the folder where this platform's programs keep what they can make again, for this user alone.
+
+    Raises:
+        KeyError: on Windows, when the user has none.
+        RuntimeError: elsewhere, when the user has no home.
+    """
+    if sys.platform == "win32":
+        return Path(os.environ["LOCALAPPDATA"])
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    # A relative path is to be ignored, says the XDG specification.
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return named if named.is_absolute() else Path.home() / ".cache"
+
+
+def _lock(file: File) -> bool:
+    try:
+        if sys.platform == "win32":
+            file.stream.seek(_LOCKED_BYTE)
+            msvcrt.locking(file.stream.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(file.stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+    return True
 
 
 def _as_bytes(buffer: Buffer) -> memoryview:

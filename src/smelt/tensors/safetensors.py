@@ -17,13 +17,17 @@ from typing import Any, TypeGuard
 
 from smelt.errors import InputError
 from smelt.tensors.dtypes import dtype_named
+from smelt.tensors.json_text import load_json
 from smelt.tensors.platform import open_file, read_at
+from smelt.tensors.quoting import quote
 from smelt.tensors.spec import TensorSpec
 
 PREFIX_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000  # what the safetensors library accepts
 MAX_DIMENSIONS = 64  # what NumPy accepts
 MAX_LENGTH = 2**63 - 1
+MAX_NAME_LENGTH = 256  # characters; what follows works on names with patterns, and shows them
+_LONGEST_DTYPE = 16
 _GIT_LFS_START = b"version "
 
 
@@ -157,21 +161,13 @@ def place_tensors(specs: Iterable[TensorSpec]) -> list[StoredTensor]:
 
 def _decode(content: bytes, where: str) -> dict[str, Any]:
     try:
-        table = json.loads(content.decode(), object_pairs_hook=_refuse_duplicates)
-        if isinstance(table, dict):
-            "".join(table).encode()  # a lone surrogate is JSON but no text that can be printed or written
-    except (ValueError, RecursionError) as error:
+        table = load_json(content.decode(), strict=True)
+    except ValueError as error:
         raise InputError(f"{where}: the header is not valid: {error}") from error
     if not isinstance(table, dict):
         raise InputError(f"{where}: the header must be a JSON object, not {type(table).__name__}")
-    return table
-
-
-def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands in it twice")
+    if not content.startswith(b"{"):
+        raise InputError(f"{where}: the header is not valid: it must begin with '{{'")
     return table
 
 
@@ -181,12 +177,14 @@ def _check_entries(table: Mapping[str, Any], where: str) -> list[StoredTensor]:
         try:
             stored.append(_check_entry(name, entry))
         except InputError as error:
-            raise InputError(f"{where}: tensor {name!r}: {error}") from error
+            raise InputError(f"{where}: tensor {quote(name)}: {error}") from error
     return stored
 
 
 def _check_entry(name: str, entry: Any) -> StoredTensor:
-    if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str) or not entry["dtype"].isidentifier():
+    if len(name) > MAX_NAME_LENGTH:
+        raise InputError(f"its name has {len(name)} characters; at most {MAX_NAME_LENGTH} are read")
+    if not isinstance(entry, dict) or not _is_word(entry.get("dtype")):
         raise InputError("the header must give its dtype, shape and data_offsets")
     dtype, shape, offsets = dtype_named(entry["dtype"]), entry.get("shape"), entry.get("data_offsets")
     if not _are_lengths(shape) or len(shape) > MAX_DIMENSIONS:
@@ -194,12 +192,22 @@ def _check_entry(name: str, entry: Any) -> StoredTensor:
     if not _are_lengths(offsets) or len(offsets) != 2:
         raise InputError("its data_offsets must be two whole numbers from 0 up")
     size_bytes = math.prod(shape) * dtype.size_bytes
+    if size_bytes > MAX_LENGTH:
+        raise InputError(f"{dtype.name} of its shape takes more bytes than any file has ({MAX_LENGTH})")
     if offsets[1] - offsets[0] != size_bytes:
         raise InputError(
             f"data_offsets {offsets} span {offsets[1] - offsets[0]} bytes; "
-            f"{dtype.name} of shape {shape} takes {size_bytes}"
+            f"{dtype.name} of shape {_show_shape(shape)} takes {size_bytes}"
         )
     return StoredTensor(TensorSpec(name, tuple(shape), dtype), offsets[0], offsets[1])
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _LONGEST_DTYPE and value.isidentifier()
+
+
+def _show_shape(shape: list[int]) -> str:
+    return str(shape) if len(shape) <= 8 else f"{str(shape[:8])[:-1]}, … ({len(shape)} dimensions)]"
 
 
 def _are_lengths(values: Any) -> TypeGuard[list[int]]:
@@ -216,8 +224,8 @@ def _check_extents(stored: Sequence[StoredTensor], where: str, data_bytes: int) 
     for tensor in stored:
         if tensor.start != position:
             problem = "overlaps the tensor before it" if tensor.start < position else "leaves a hole before it"
-            name = tensor.spec.name
-            raise InputError(f"{where}: tensor {name!r} {problem}: it starts at {tensor.start}, not at {position}")
+            name = quote(tensor.spec.name)
+            raise InputError(f"{where}: tensor {name} {problem}: it starts at {tensor.start}, not at {position}")
         position = tensor.end
     if position > data_bytes:
         raise InputError(

@@ -32,7 +32,9 @@ class Shard:
     size_bytes: int
 
 
-def lay_out(specs: Iterable[TensorSpec], max_shard_size_bytes: int) -> list[Shard]:
+def lay_out(
+    specs: Iterable[TensorSpec], max_shard_size_bytes: int, metadata: Mapping[str, str] | None = None
+) -> list[Shard]:
     """Distribute tensors over files, in the given order.
 
     A file takes tensors until the next one would bring its data over the limit; a tensor beyond the limit stands
@@ -41,7 +43,9 @@ def lay_out(specs: Iterable[TensorSpec], max_shard_size_bytes: int) -> list[Shar
     Args:
         specs: the tensors, names all different; none gives one file without tensors.
         max_shard_size_bytes: the most bytes of data per file, above 0.
+        metadata: what every header says under ``__metadata__`` beside the format.
     """
+    said = {**METADATA, **(metadata or {})}
     groups: list[list[TensorSpec]] = [[]]
     used_bytes = 0
     for spec in specs:
@@ -51,16 +55,16 @@ def lay_out(specs: Iterable[TensorSpec], max_shard_size_bytes: int) -> list[Shar
         groups[-1].append(spec)
         used_bytes += spec.size_bytes
     if len(groups) == 1:
-        return [_lay_out_one(SINGLE_NAME, groups[0])]
+        return [_lay_out_one(SINGLE_NAME, groups[0], said)]
     return [
-        _lay_out_one(f"model-{number:05d}-of-{len(groups):05d}.safetensors", group)
+        _lay_out_one(f"model-{number:05d}-of-{len(groups):05d}.safetensors", group, said)
         for number, group in enumerate(groups, start=1)
     ]
 
 
-def _lay_out_one(file_name: str, specs: Sequence[TensorSpec]) -> Shard:
+def _lay_out_one(file_name: str, specs: Sequence[TensorSpec], metadata: Mapping[str, str]) -> Shard:
     ordered = sorted(specs, key=lambda spec: -spec.dtype.size_bytes)
-    header = build_header(ordered, METADATA)
+    header = build_header(ordered, metadata)
     tensors = {stored.spec.name: stored for stored in place_tensors(ordered)}
     return Shard(file_name, tensors, header, len(header) + sum(spec.size_bytes for spec in ordered))
 

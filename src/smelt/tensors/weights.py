@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from smelt.errors import InputError, listing
+from smelt.tensors.json_text import check_depth, load_json
+from smelt.tensors.quoting import quote
 from smelt.tensors.safetensors import Header
 from smelt.tensors.shards import INDEX_NAME, SINGLE_NAME
 from smelt.tensors.spec import TensorSpec
 
-_PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 _OTHER_FORMATS = (
     ".gguf",
     ".ggml",
@@ -25,7 +26,7 @@ _OTHER_FORMATS = (
     ".mlmodel",
     ".pdparams",
 )
-WEIGHT_SUFFIXES = (".safetensors", *_PICKLED, *_OTHER_FORMATS, ".safetensors.index.json", ".bin.index.json")
+WEIGHT_SUFFIXES = (".safetensors", *PICKLED, *_OTHER_FORMATS, ".safetensors.index.json", ".bin.index.json")
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def find_weights(where: str, file_names: Sequence[str], read_file: Callable[[str
         InputError: when there are no safetensors weights, or an index and a single file contradict each other.
     """
     if INDEX_NAME in file_names:
-        index = _read_index(where, read_file(INDEX_NAME))
+        index = read_index(where, INDEX_NAME, read_file(INDEX_NAME))
         names = tuple(sorted(dict.fromkeys(index.values())))
         if SINGLE_NAME in file_names and SINGLE_NAME not in names:
             raise InputError(
@@ -71,7 +72,7 @@ def find_weights(where: str, file_names: Sequence[str], read_file: Callable[[str
             )
         missing = [name for name in names if name not in file_names]
         if missing:
-            raise InputError(f"{where}: {INDEX_NAME} names files that are not there: {listing(missing, 4)}")
+            raise InputError(f"{where}: {INDEX_NAME} names files that are not there: {_list_files(missing)}")
         return WeightFiles(names, index)
     if SINGLE_NAME in file_names:
         return WeightFiles((SINGLE_NAME,), None)
@@ -90,21 +91,31 @@ def join_headers(where: str, weights: WeightFiles, headers: Mapping[str, Header]
             owner = file_name if weights.index is None else weights.index.get(name)
             if owner != file_name:
                 says = f"gives it to {owner}" if owner else "does not name it"
-                raise InputError(f"{where}: tensor {name!r} is in {file_name}, but {INDEX_NAME} {says}")
+                raise InputError(f"{where}: tensor {quote(name)} is in {file_name}, but {INDEX_NAME} {says}")
             extents[name] = Extent(stored.spec, file_name, header.data_start + stored.start)
     for name, owner in (weights.index or {}).items():
         if name not in extents:
-            raise InputError(f"{where}: {INDEX_NAME} names tensor {name!r}, which is not in {owner}")
+            raise InputError(f"{where}: {INDEX_NAME} names tensor {quote(name)}, which is not in {owner}")
     return extents
 
 
-def _read_index(where: str, content: bytes) -> dict[str, str]:
-    index = read_json(f"{where}: {INDEX_NAME}", content).get("weight_map")
+def read_index(where: str, index_name: str, content: bytes) -> dict[str, str]:
+    """Return tensor → file of an index.
+
+    Args:
+        where: the folder or repository, for messages.
+        index_name: the index's own file name, likewise.
+        content: the index.
+
+    Raises:
+        InputError: when it is not sound, or names a file outside the folder.
+    """
+    index = read_json(f"{where}: {index_name}", content).get("weight_map")
     if not isinstance(index, dict) or not all(isinstance(name, str) for name in index.values()):
-        raise InputError(f"{where}: {INDEX_NAME}: weight_map must map tensor names to file names")
-    outside = [name for name in index.values() if not name or "/" in name or "\\" in name]
-    if outside:
-        raise InputError(f"{where}: {INDEX_NAME}: {outside[0]!r} is not the name of a file in the same folder")
+        raise InputError(f"{where}: {index_name}: weight_map must map tensor names to file names")
+    for name in dict.fromkeys(index.values()):
+        if name in ("", ".", "..") or not name.isprintable() or any(mark in name for mark in "/\\:"):
+            raise InputError(f"{where}: {index_name}: {quote(name)} is not the name of a file in the same folder")
     return index
 
 
@@ -115,12 +126,17 @@ def read_json(where: str, content: bytes) -> dict[str, Any]:
         InputError: when it holds none, with line and column.
     """
     try:
-        found = json.loads(content.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+        found = load_json(content.decode("utf-8-sig"))
+        check_depth(found)
+    except ValueError as error:
         raise InputError(f"{where}: is not valid JSON: {error}") from error
     if not isinstance(found, dict):
         raise InputError(f"{where}: must hold a JSON object, not {type(found).__name__}")
     return found
+
+
+def _list_files(names: Sequence[str]) -> str:
+    return listing((quote(name)[1:-1] for name in names), 4)
 
 
 def _explain_absence(file_names: Sequence[str]) -> str:
@@ -133,13 +149,17 @@ def _explain_absence(file_names: Sequence[str]) -> str:
     if safetensors:
         return f"{len(safetensors)} safetensors files ({listing(safetensors, 3)}) but no {INDEX_NAME} that joins them"
     for name in file_names:
-        if name.lower().endswith((*_PICKLED, *_OTHER_FORMATS)):
+        if name.lower().endswith((*PICKLED, *_OTHER_FORMATS)):
             return f"only {name} and no safetensors weights; {explain_conversion(name)}"
     return f"no weights; a model's folder holds {SINGLE_NAME}, or shards and {INDEX_NAME}"
 
 
 def explain_conversion(file_name: str) -> str:
     """Say how weights in another format become safetensors."""
-    if file_name.lower().endswith(_PICKLED):
-        return "convert with transformers: AutoModelForCausalLM.from_pretrained(model).save_pretrained(new_folder)"
+    if file_name.lower().endswith(PICKLED):
+        return (
+            "convert with transformers: AutoModelForCausalLM.from_pretrained(model).save_pretrained(new_folder); "
+            "pickles can run any code when they are opened; what is on this machine is read without running it "
+            "after: pip install 'smelt[torch]'"
+        )
     return "use the original checkpoint in the safetensors format"

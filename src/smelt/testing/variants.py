@@ -71,7 +71,7 @@ class Variant:
         arguments = several if root is None else [root, *several] if self.method.needs_base else [*several, root]
         try:
             plan = plan_recipe(build_recipe(self.method, arguments, self.settings), seed=5)
-            merged = run_plan(plan, pace=pace or Pace(1))
+            merged = run_plan(plan, non_finite="report", pace=pace or Pace(1))
         except Exception as error:
             raise AssertionError(f"{self} failed: {type(error).__name__}: {error}") from error
         assert merged is not None

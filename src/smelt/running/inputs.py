@@ -1,0 +1,101 @@
+"""What is known of the files that a checkpoint is read from: sizes, digests of headers, digests of contents."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Literal
+
+from smelt.errors import RunError
+from smelt.tensors.checkpoint import Checkpoint
+from smelt.tensors.folder import Fingerprint
+from smelt.tensors.hub import blob_sha256
+from smelt.tensors.platform import advise_sequential, find_user_caches, open_file, read_at
+
+STEP_BYTES = 2**22
+
+Source = Literal["as named by the hub", "read"]
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A weight file of an input.
+
+    Args:
+        name: without its folder.
+        size_bytes: of the whole file.
+        header_sha256: of the JSON text of its header.
+        sha256: of its content, if known.
+        sha256_source: whom we have that from.
+    """
+
+    name: str
+    size_bytes: int
+    header_sha256: str
+    sha256: str | None = None
+    sha256_source: Source | None = None
+
+
+def describe_files(checkpoint: Checkpoint, hash_contents: bool = False) -> Iterator[InputFile]:
+    """Yield what is known of each weight file of a checkpoint; nothing for arrays in memory.
+
+    Args:
+        checkpoint: on this machine; of one that is still on the hub nothing is known.
+        hash_contents: whether contents are read to the end, one after the other, where that was not done before.
+
+    Raises:
+        InputError: when a header cannot be read.
+        RunError: when a content cannot be read.
+    """
+    for (name, found), path in zip(checkpoint.fingerprint().items(), checkpoint.paths[1:], strict=True):
+        named = blob_sha256(path) if checkpoint.repository else None
+        known: tuple[str | None, Source | None] = (named, "as named by the hub") if named else (None, None)
+        if hash_contents:
+            known = _look_up(path, found), "read"
+        yield InputFile(name, found.size_bytes, found.header_sha256, *known)
+
+
+def hash_content(path: Path) -> str:
+    """Return the sha256 of a file, in hexadecimal.
+
+    Raises:
+        RunError: when it cannot be read.
+    """
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(STEP_BYTES))
+    try:
+        file = open_file(path, "rb")
+    except OSError as error:
+        raise RunError(f"{path}: cannot be opened: {error.strerror or error}") from error
+    with file:
+        advise_sequential(file)
+        size_bytes = file.size_bytes
+        for start in range(0, size_bytes, STEP_BYTES):
+            part = buffer[: min(STEP_BYTES, size_bytes - start)]
+            read_at(file, part, start)
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _look_up(path: Path, fingerprint: Fingerprint) -> str:
+    """Return the sha256 of a content, from the user's cache where that knows this very file."""
+    kept = None
+    with contextlib.suppress(Exception):  # without such a folder there is no cache
+        key = repr((str(path), *astuple(fingerprint)))
+        kept = find_user_caches() / "smelt" / "contents" / hashlib.sha256(key.encode()).hexdigest()
+        found = kept.read_text(encoding="ascii")
+        if len(bytes.fromhex(found)) == hashlib.sha256().digest_size:
+            return found
+    found, status = hash_content(path), path.stat()
+    if (status.st_size, status.st_mtime_ns) != (fingerprint.size_bytes, fingerprint.modified_ns):
+        raise RunError(f"{path}: has changed while it was read; plan and run again")
+    if kept is not None:
+        with contextlib.suppress(OSError):
+            kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            half = kept.with_name(f"{kept.name}.{os.getpid()}")
+            half.write_text(found, encoding="ascii")
+            half.replace(kept)
+    return found

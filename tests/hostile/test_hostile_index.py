@@ -1,0 +1,250 @@
+"""What stands around the weights: indices, links, configurations, tokenizers, code, pickles."""
+
+import json
+import os
+
+import pytest
+from refusals import RECIPE, refuse, write_models, write_weights
+
+import smelt
+import tiny
+from smelt.tensors import json_text, links
+
+INDEX = "model.safetensors.index.json"
+
+
+def write_shards(folder):
+    """Write the second model in two shards, and return its index."""
+    tiny.save(folder, tiny.llama(1), tiny.config(), shards=2)
+    return json.loads((folder / INDEX).read_text())
+
+
+@pytest.fixture
+def index(here):
+    tiny.save_llama(here / "a", 0)
+    return write_shards(here / "b")
+
+
+def refuse_index(here, content):
+    text = content if isinstance(content, bytes) else json.dumps(content).encode()
+    (here / "b" / INDEX).write_bytes(text)
+    message = refuse()
+    assert INDEX in message
+    return message
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../a/model.safetensors", "/etc/passwd", "C:\\x.safetensors", "C:x.safetensors", "..\\x", "sub/x", "", "."),
+        *("..", "x\x00", "x\x1b[31m", "\u202ex", "./model-00001-of-00002.safetensors", "//host/x", "x:stream", "\n"),
+    ],
+)
+def test_an_index_names_files_of_its_folder_only(here, index, name):
+    index["weight_map"]["lm_head.weight"] = name
+    assert "is not the name of a file in the same folder" in refuse_index(here, index)
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"", "is not valid JSON"),
+        (b"\xff", "is not valid JSON: 'utf-8' codec"),
+        (b"[]", "must hold a JSON object, not list"),
+        (b"{", "is not valid JSON"),
+        (b'{"weight_map": ' + b"[" * 100_000, "is not valid JSON: it is nested too deeply"),
+        (b'{"a": ' + b"[" * 80 + b"]" * 80 + b"}", "is not valid JSON: it is nested deeper than 60 levels"),
+        (b'{"weight_map": {"\\ud800": "x"}}', "is not valid JSON: 'utf-8' codec"),
+        ({}, "weight_map must map tensor names to file names"),
+        ({"weight_map": []}, "weight_map must map tensor names to file names"),
+        ({"weight_map": {"a": ["x"]}}, "weight_map must map tensor names to file names"),
+        ({"weight_map": {"a": None}}, "weight_map must map tensor names to file names"),
+        ({"weight_map": {"a": "absent\u00e9"}}, "names files that are not there: absenté"),
+        ({"weight_map": {"a": "x" * 1_000_000}}, "names files that are not there: xxx"),
+    ],
+)
+def test_an_index_that_is_none(here, index, content, fault):
+    assert fault in refuse_index(here, content)
+
+
+def test_a_tensor_in_the_wrong_shard_and_one_that_is_nowhere(here, index):
+    first, second = sorted(dict.fromkeys(index["weight_map"].values()))
+    moved = {**index["weight_map"], "lm_head.weight": first}
+    assert f"tensor 'lm_head.weight' is in {second}, but {INDEX} gives it to {first}" in refuse_index(
+        here, {"weight_map": moved}
+    )
+    more = {**index["weight_map"], "x\x07" * 1000: first}
+    assert f"{INDEX} names tensor 'x\\x07" in refuse_index(here, {"weight_map": more})
+    (here / "b" / second).unlink()
+    assert f"names files that are not there: {second}" in refuse_index(here, index)
+
+
+def test_an_index_of_millions_of_values_or_bytes(here, index, monkeypatch):
+    monkeypatch.setattr(json_text, "MOST_VALUES", 1000)
+    assert "it has more than 1,000 values" in refuse_index(here, b"[" * 2000)
+    monkeypatch.setattr(links, "MOST_BYTES", 10_000)
+    assert "20000 bytes; a file beside the weights may have" in refuse_index(here, b" " * 20_000)
+
+
+# links
+
+
+def test_weights_of_ones_own_may_be_links_and_files_that_are_copied_may_not(here):
+    write_models(here)
+    (here / "elsewhere").mkdir()
+    (here / "b" / "model.safetensors").rename(here / "elsewhere" / "w")
+    (here / "b" / "model.safetensors").symlink_to(here / "elsewhere" / "w")
+    (here / "b").rename(here / "real")
+    (here / "b").symlink_to(here / "real")
+    assert smelt.plan(RECIPE).outputs
+    (here / "secret").write_text("{}")
+    (here / "a" / "generation_config.json").symlink_to(here / "secret")
+    with pytest.raises(smelt.InputError, match=r"a: generation_config.json: a link that leads out of its folder"):
+        smelt.merge(RECIPE, here / "out")
+    assert not (here / "out").exists()
+    (here / "a" / "generation_config.json").unlink()
+    (here / "a" / "config.json").rename(here / "a" / "inside.txt")
+    (here / "a" / "config.json").symlink_to("inside.txt")
+    assert smelt.plan(RECIPE).config
+    (here / "a" / "config.json").unlink()
+    (here / "a" / "config.json").symlink_to(here / "real" / "config.json")
+    assert "config.json: a link that leads out of its folder" in refuse()
+
+
+def write_snapshot(cache, commit="c" * 40):
+    """Write a model as the hub's cache keeps it, and return the snapshot and the folder of the blobs."""
+    repository = cache / "models--org--name"
+    snapshot, blobs = repository / "snapshots" / commit, repository / "blobs"
+    tiny.save_llama(repository / "plain", 1)
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    for number, path in enumerate(sorted((repository / "plain").iterdir())):
+        path.rename(blobs / str(number))
+        (snapshot / path.name).symlink_to(f"../../blobs/{number}")
+    (repository / "plain").rmdir()
+    return snapshot, blobs
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_snapshot_leads_into_its_own_repository_only(here, name):
+    snapshot, blobs = write_snapshot(here)
+    links.check_snapshot(snapshot, "org/name")
+    assert smelt.Checkpoint(snapshot).config
+    (here / "outside").write_bytes((blobs / "1").read_bytes())
+    (snapshot / name).unlink(missing_ok=True)
+    (snapshot / name).symlink_to("../../../outside")
+    with pytest.raises(smelt.InputError, match=f"^org/name: {name}: a link that leads out of its folder"):
+        links.check_snapshot(snapshot, "org/name")
+
+
+def test_a_link_to_nothing_is_an_absent_file_and_a_link_to_itself_is_refused(here):
+    write_models(here)
+    (here / "b" / "gone.json").symlink_to("/nowhere")
+    assert smelt.Checkpoint("b").files == ("config.json",)
+    assert smelt.plan(RECIPE).outputs
+    (here / "b" / "loop.json").symlink_to("loop.json")
+    assert "b: cannot be read: Too many levels of symbolic links" in refuse()
+
+
+# configurations, tokenizers, code
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"[]", "must hold a JSON object, not list"),
+        (b"null", "must hold a JSON object, not NoneType"),
+        (b"", "is not valid JSON"),
+        (b"\xfe\xff", "is not valid JSON: 'utf-8' codec"),
+        (b'{"a": ' * 61 + b"1" + b"}" * 61, "is not valid JSON: it is nested deeper than 60 levels"),
+        (b'{"a": ' * 50_000, "is not valid JSON: it is nested too deeply"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "is not valid JSON: Exceeds the limit"),
+        (b'{"a": "\\ud83d"}', "is not valid JSON: 'utf-8' codec"),
+        (b"[" + b"0," * 3_000_001, "is not valid JSON: it has more than 3,000,000 values"),
+    ],
+)
+def test_a_config_that_is_none(here, content, fault):
+    write_models(here)
+    (here / "b" / "config.json").write_bytes(content)
+    message = refuse()
+    assert "b: config.json: " in message
+    assert fault in message
+
+
+SLICES = """\
+merge_method: slerp
+base_model: a
+parameters: {t: 0.5}
+slices:
+  - sources: [{model: a, layer_range: [0, 1]}, {model: b, layer_range: [1, 2]}]
+  - sources: [{model: a, layer_range: [1, 2]}, {model: b, layer_range: [0, 1]}]
+"""
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        *([[["global"], 10**9]], [[["global"], 2**70]], [1, 2], [["ab", 2]], [[5, 1]], [[["x"], 1, 2]]),
+        *([[["a"], "2"]], [{"a": 1, "b": 2}], [[["a"], True]], [[["a"], -1]], [[["a"], 1], [["b"], 2**40]], [[[], 9]]),
+    ],
+)
+def test_runs_of_kinds_of_layers_that_do_not_fit_the_layers_are_no_list_of_them(here, runs):
+    write_models(here)
+    for name in "ab":
+        (here / name / "config.json").write_text(json.dumps(tiny.config(attention_types=runs)))
+    assert smelt.plan(SLICES).config["attention_types"] == runs
+
+
+def test_a_counter_that_is_no_number_in_another_model(here):
+    write_models(here)
+    for key in ("first_k_dense_replace", "num_kv_shared_layers"):
+        (here / "a" / "config.json").write_text(json.dumps(tiny.config(**{key: 2})))
+        (here / "b" / "config.json").write_text(json.dumps(tiny.config(**{key: "x"})))
+        assert smelt.plan(SLICES).config[key] == 2
+
+
+def test_a_config_or_a_tokenizer_of_gigabytes_is_not_read(here):
+    write_models(here)
+    for name in ("config.json", "tokenizer.json"):
+        with open(here / "b" / name, "wb") as file:
+            file.truncate(50 * 2**30)  # takes no room on the disk
+        with pytest.raises(smelt.InputError, match=f"^b: {name}: 53687091200 bytes; .* may have 200 MB"):
+            smelt.Checkpoint("b").read_file(name)
+    assert "config.json: 53687091200 bytes" in refuse()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"{}", b'{"model": 3}', b"{" * 10_000, b'{"model": {}}'])
+def test_a_tokenizer_that_is_none_is_an_error_where_it_is_needed(here, content):
+    write_models(here)
+    (here / "b" / "tokenizer.json").write_bytes(content)
+    (here / "a" / "tokenizer.json").write_bytes(tiny.tokenizer("x", "y"))
+    assert "tokenizer.json" in refuse(RECIPE + "tokenizer_source: union\n")
+
+
+def test_code_of_a_model_is_copied_and_never_imported(here):
+    write_models(here)
+    code = b"import pathlib; pathlib.Path('was_here').touch()\n"
+    for name in ("modeling_evil.py", "configuration_evil.py", "__init__.py", "sitecustomize.py"):
+        (here / "a" / name).write_bytes(code)
+    config = tiny.config(auto_map={"AutoConfig": "configuration_evil.Evil"}, trust_remote_code=True)
+    (here / "a" / "config.json").write_text(json.dumps(config))
+    smelt.merge(RECIPE, here / "out")
+    assert (here / "out" / "modeling_evil.py").read_bytes() == code
+    assert not (here / "was_here").exists()
+    assert sorted(os.listdir(here)) == ["a", "b", "out"]
+
+
+def test_a_readme_is_neither_read_nor_copied(here):
+    write_models(here)
+    (here / "a" / "README.md").write_bytes(b"---\n&a [*a]\n\xff\x1b[2J" + b"---\n" * 1000)
+    smelt.merge(RECIPE, here / "out")
+    assert b"\x1b" not in (here / "out" / "README.md").read_bytes()
+
+
+def test_files_with_strange_names_stay_in_the_output(here):
+    write_models(here)
+    for name in ("..json", "a\nb.json", "-rf.json", "\x1b[2J.json", "~.json", "é.json"):
+        (here / "a" / name).write_text("{}")
+    write_weights(here / "a" / "x\ny.bin", {})
+    smelt.merge(RECIPE, here / "out")
+    assert sorted(os.listdir(here)) == ["a", "b", "out"]

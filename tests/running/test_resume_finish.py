@@ -1,0 +1,104 @@
+"""A finish that is stopped at any of its steps, and the start that finds it so."""
+
+import re
+import shutil
+
+import pytest
+from interruptible import LINEAR, contents
+
+import smelt
+import tiny
+from smelt.errors import InputError
+from smelt.running import output
+from smelt.running.output import partial_folder
+
+SCALED = LINEAR.replace("0.5", "0.25")
+
+
+@pytest.fixture(autouse=True)
+def models(here):
+    for seed, name in enumerate("ab"):
+        tiny.save_llama(here / name, seed)
+    merge(SCALED, "same")
+    merge(LINEAR, "other")
+
+
+def merge(recipe=SCALED, into="out", **options):
+    return smelt.merge(recipe, into, threads=1, **options)
+
+
+def left_beside(here):
+    return sorted(p.name for p in here.iterdir() if p.name.startswith("out"))
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+STEPS = ("sync", "journal", "rename 1", "rename 2", "delete", "clear")
+
+
+@pytest.mark.parametrize("replaces", [False, True])
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("later", ["same", "other", "forced other"])
+def test_stopped_at_each_step_of_the_finish(here, monkeypatch, replaces, step, later):
+    expected = {name: contents(name) for name in ("same", "other")}
+    (here / "out.old").mkdir()
+    (here / "out.old" / "thesis").write_text("mine")
+    if replaces:
+        merge(LINEAR)
+    reached = _stop_at(monkeypatch, step, partial_folder(here / "out"))
+    try:
+        merge(force=replaces)
+    except Killed:
+        assert reached
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    if later == "same":
+        try:
+            merge()
+        except InputError:
+            assert contents("out") == expected["same"]
+        assert contents("out") == expected["same"]
+    else:
+        try:
+            merge(LINEAR, force=later != "other")
+            assert contents("out") == expected["other"]
+        except InputError as error:
+            assert later == "other"
+            refused = re.search("interrupted run of another merge is in|exists", str(error))
+            assert refused
+            assert not (here / "out").exists() or contents("out") in expected.values()
+    assert (here / "out.old" / "thesis").read_text() == "mine"
+    assert not (here / "out.old1").exists()
+    if later != "other":
+        assert left_beside(here) == ["out", "out.old"]
+
+
+def _stop_at(monkeypatch, step, partial):
+    """Stop before a step of the finish; the errors of a killed process go unseen."""
+    reached = []
+
+    def stop_before(place, name, when):
+        function = getattr(place, name)
+
+        def guarded(*arguments, **options):
+            if when(*arguments):
+                reached.append(step)
+                raise Killed
+            return function(*arguments, **options)
+
+        monkeypatch.setattr(place, name, guarded)
+
+    renames = iter(range(1, 9))
+    if step == "sync":
+        stop_before(output, "sync_folder", lambda path: path == partial)
+    elif step == "journal":
+        stop_before(output.Journal, "begin_finish", lambda *_: True)
+    elif step.startswith("rename"):
+        stop_before(output, "rename", lambda *_: next(renames) == int(step[-1]))
+    elif step == "delete":
+        stop_before(shutil, "rmtree", lambda path, **_: ".old" in str(path))
+    else:
+        stop_before(output.Journal, "clear", lambda journal: journal.has_claims and not partial.exists())
+    return reached
