@@ -65,7 +65,8 @@ def run(
         plan: what to do.
         into: the folder to write; without it the result is returned as arrays in memory.
         threads: number of workers, by default one per core; the result does not depend on it.
-        force: replace an existing folder; it stays until the new one is complete.
+        force: start again where a run was interrupted, and replace an existing folder, which stays until the new one is
+            complete.
         non_finite: what becomes of NaN and infinities in the result: ``report`` them in a ``NonFiniteWarning``, make
             them an ``error``, or (``auto``) that only in tensors whose inputs are all finite.
         hash_inputs: read the contents of the inputs once more, for their sha256 in ``provenance.json``.

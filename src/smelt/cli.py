@@ -70,7 +70,7 @@ def merge(
     threads: Threads = None,
     seed: Seed = None,
     max_shard_size: ShardSize = "5GB",
-    force: Annotated[bool, typer.Option("--force", help="Replace OUT once the new one is complete.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Start again; replace OUT once the new one is done.")] = False,
     lenient: Lenient = False,
     as_json: AsJson = False,
     non_finite: NonFinitePolicy = NonFinite.AUTO,

@@ -5,9 +5,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONGEST_MESSAGE = 600  # characters
+
 
 class SmeltError(Exception):
-    """Whatever smelt raises on purpose; ``str()`` of it is the line that a user reads."""
+    """Whatever smelt raises on purpose; ``str()`` of it is the line that a user reads.
+
+    Args:
+        message: one line. What stands in it from files may be long or hold control characters: these become escapes,
+            and the middle of a long message is left out, so that its place and its end remain.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(make_printable(cut_middle(message, _LONGEST_MESSAGE)))
 
 
 class InputError(SmeltError):
@@ -25,6 +35,19 @@ class InputError(SmeltError):
 
 class RunError(SmeltError):
     """A run failed for a reason outside the recipe, such as a full disk. Exit code 2."""
+
+
+def make_printable(text: str) -> str:
+    """Return text with an escape such as ``\\x1b`` for each character that cannot be printed."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def cut_middle(text: str, length: int) -> str:
+    """Return text of at most ``length`` characters, with an ellipsis for its middle where it is longer."""
+    half = length // 2
+    return text if len(text) <= length else f"{text[:half]}…{text[len(text) - half + 1 :]}"
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ MERGEKIT_FLAGS: dict[str, str] = {
     "--cuda": "a merge runs on the processor at the speed of the disk; leave it out",
     "--device": "a merge runs on the processor; leave it out",
     "--gpu-rich": "a merge runs on the processor; leave it out",
-    "--lazy-unpickle": "pickled checkpoints are not read yet; convert them to safetensors",
+    "--lazy-unpickle": "pickled checkpoints are always read piece by piece (with the extra 'torch'); leave it out",
     "--lora-merge-cache": "adapters are not supported yet; merge them into their model first",
     "--lora-merge-dtype": "adapters are not supported yet; merge them into their model first",
     "--low-cpu-memory": "memory is bounded by threads, not by the model; leave it out",

@@ -64,7 +64,16 @@ RECIPES = (RECIPE, SLICES, TWO_STEPS, ALONE, COPY)
 VALUES = (
     *(None, True, False, -1, 0, 1, 2, 7, 2**31, 2**40, 2**63 - 1, 2**64, 10**30, 1.5, -0.0, 1e300, float("inf")),
     *(float("nan"), "", "F32", "BF16", "I64", "x", "..", "../a/model.safetensors", "/etc/passwd", "C:\\x", "\u00e9"),
-    *("y" * 400, "9" * 400, "\ud800", "model.layers.0.x", "model.layers.999999999999.x", "layers.1.2.3.4", "."),
+    *(
+        "y" * 100_000,
+        "9" * 5000,
+        "\x1b[2J\n",
+        "\ud800",
+        "model.layers.0.x",
+        "model.layers.999999999999.x",
+        "layers.1.2.3.4",
+        ".",
+    ),
     *("lm_head.weight", "model.embed_tokens.weight", "__metadata__", "qwen2", "gemma2", "num_hidden_layers", *SHARDS),
     *([], {}, [[]], [0], [0] * 70, [2**40, 2**40], [1e3], {"a": {"b": {}}}, [0, 8], {"dtype": "U8"}),
 )

@@ -221,6 +221,30 @@ def test_a_tokenizer_that_is_none_is_an_error_where_it_is_needed(here, content):
     assert "tokenizer.json" in refuse(RECIPE + "tokenizer_source: union\n")
 
 
+@pytest.mark.parametrize("charsmap", ["AAAA", "/////w=="])
+def test_a_tokenizer_that_makes_its_library_abort_is_not_given_to_it(here, charsmap):
+    write_models(here)
+    hostile = json.loads(tiny.tokenizer("x", "y"))
+    hostile["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": charsmap}
+    (here / "b" / "tokenizer.json").write_text(json.dumps(hostile))
+    (here / "a" / "tokenizer.json").write_bytes(tiny.tokenizer("x", "z"))
+    assert "'y' (1) is only in the second" in refuse(RECIPE + "tokenizer_source: union\n")
+
+
+def test_a_deep_tokenizer_config(here):
+    write_models(here)
+    for name in "ab":
+        (here / name / "tokenizer_config.json").write_bytes(b'{"a":' * 50_000)
+    assert "tokenizer_config.json: is not valid JSON" in refuse(RECIPE + "chat_template: auto\n")
+
+
+@pytest.mark.parametrize("part", ["\x1b[2J", "\u202e", "\n", "x" * 200])
+def test_names_of_tensors_in_messages_of_planning(here, part):
+    write_models(here)
+    tiny.save(here / "b", {part + name: array for name, array in tiny.llama(1).items()}, tiny.config())
+    assert "tensors that 'a' lacks" in refuse()
+
+
 def test_code_of_a_model_is_copied_and_never_imported(here):
     write_models(here)
     code = b"import pathlib; pathlib.Path('was_here').touch()\n"

@@ -110,5 +110,5 @@ def test_chat_templates(here):
         smelt.plan(soup("small", "same", "chat_template: auto\n"))
     smelt.plan(soup("small", "same"))  # the template of the base, without being asked
     (here / "same/tokenizer_config.json").write_text("[")
-    with pytest.raises(InputError, match=r"same: tokenizer_config\.json is not valid JSON"):
+    with pytest.raises(InputError, match=r"same: tokenizer_config\.json: is not valid JSON"):
         smelt.plan(soup("small", "same", "chat_template: auto\n"))

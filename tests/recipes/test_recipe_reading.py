@@ -181,7 +181,7 @@ def test_from_a_file_from_text_and_from_standard_input(tmp_path, monkeypatch):
         ("recpe.yml", "recpe.yml: there is no such recipe file; did you mean 'recipe.yml'?"),
         ("x" * 30, f"{'x' * 30}: there is no such recipe file."),
         ("latin.yml", "latin.yml:2: byte 0xe9 is not UTF-8, the encoding of recipes"),
-        ("large.yml", "large.yml: more than 10 MB; a recipe is a short text"),
+        ("large.yml", "large.yml: more than 250 kB; a recipe is a short text"),
         ("folder", "folder: cannot be read as a recipe: "),
     ],
 )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from smelt.errors import InputError
+from smelt.tensors.quoting import quote
+from smelt.tensors.weights import read_json
 
 
 class Relation(str, Enum):
@@ -36,13 +38,19 @@ def vocabulary(tokenizer_json: bytes) -> dict[str, int]:
     Raises:
         InputError: when they are no tokenizer.
     """
-    from tokenizers import Tokenizer
-
-    try:
-        tokens = Tokenizer.from_str(tokenizer_json.decode("utf-8")).get_vocab(with_added_tokens=True)
-    except Exception as error:  # the library raises plain Exception
-        cause = str(error).splitlines()[0]
-        raise InputError(f"tokenizer.json: {cause}; expected a Hugging Face tokenizer in JSON.") from error
+    # Read as JSON and not by the library, which a hostile file can make abort the process or take gigabytes.
+    found = read_json("tokenizer.json", tokenizer_json)
+    model, added = found.get("model"), found.get("added_tokens") or []
+    listed = model.get("vocab") if isinstance(model, dict) else None
+    if isinstance(listed, list):  # Unigram: pairs of token and score, numbered by their place
+        listed = {str(pair[0]): number for number, pair in enumerate(listed) if isinstance(pair, list) and pair}
+    if not isinstance(listed, dict) or not isinstance(added, list):
+        raise InputError("tokenizer.json: has no vocabulary; expected a Hugging Face tokenizer in JSON.")
+    tokens = dict(listed)
+    tokens.update((str(entry.get("content")), entry.get("id")) for entry in added if isinstance(entry, dict))
+    for token, number in tokens.items():
+        if type(number) is not int or not 0 <= number < 2**32:
+            raise InputError(f"tokenizer.json: token {quote(token)} must have a whole number from 0 up as its id.")
     return dict(sorted(tokens.items(), key=lambda item: (item[1], item[0])))
 
 

@@ -18,6 +18,7 @@ from smelt.planning.plan import Extent, Input
 from smelt.planning.views import Bound, View
 from smelt.recipes.nouns import Reference, Tokenizer
 from smelt.tensors.checkpoint import Checkpoint
+from smelt.tensors.weights import read_json
 
 TOKENIZER = "tokenizer.json"
 
@@ -133,14 +134,10 @@ def check_chat_template(template: str, views: Sequence[View], checkpoints: Seque
 
 
 def _chat_files(home: Checkpoint) -> Mapping[str, object]:
-    import json
-
     files: dict[str, object] = {n: home.read_file(n) for n in home.files if n.startswith("chat_template.")}
     if "tokenizer_config.json" in home.files:
-        try:
-            files["config"] = json.loads(home.read_file("tokenizer_config.json")).get("chat_template")
-        except (ValueError, AttributeError) as error:
-            raise InputError(f"{home.name}: tokenizer_config.json is not valid JSON: {error}") from error
+        found = read_json(f"{home.name}: tokenizer_config.json", home.read_file("tokenizer_config.json"))
+        files["config"] = found.get("chat_template")
     return files
 
 

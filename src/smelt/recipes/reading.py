@@ -20,7 +20,6 @@ from smelt.recipes.nouns import Document, Recipe
 from smelt.recipes.tokenizer import read_chat_template, read_tokenizer
 from smelt.recipes.values import read_parameters, spell_out
 from smelt.tensors.dtypes import DType, dtype_of_recipe
-from smelt.tensors.quoting import shorten
 
 KEYS = (
     *("name", "merge_method", *SHAPES, "base_model", "parameters", "dtype", "out_dtype"),
@@ -56,13 +55,10 @@ def read_text(text: str, origin: str, *, lenient: bool = False) -> Recipe:
     if len(text) > LARGEST_BYTES:
         raise _too_large(origin)
     messages = Messages(origin, lenient, text)
-    try:
-        nodes = parse(messages)
-        for node in nodes:
-            _check_numbers(node, messages)
-        return assemble(nodes, messages)
-    except InputError as error:
-        raise InputError(shorten(str(error))) from None
+    nodes = parse(messages)
+    for node in nodes:
+        _check_numbers(node, messages)
+    return assemble(nodes, messages)
 
 
 def assemble(nodes: Sequence[Node], messages: Messages, used: Sequence[Document] = ()) -> Recipe:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smelt.errors import InputError, nearest
-from smelt.tensors.quoting import make_printable, quote
+from smelt.tensors.quoting import quote
 
 _LONGEST_REPOSITORY = 200  # characters; the hub allows 96, and says so itself
 _REVISION = re.compile(r"[\w.+-]+(/[\w.+-]+)*", re.ASCII)
@@ -77,7 +77,7 @@ def nearest_sibling(text: str) -> str:
         names = sorted(os.listdir(folder))
     except (OSError, ValueError):
         return f" ({quote(str(folder))} does not exist either)." if str(folder) != "." else "."
-    return make_printable(nearest(str(wanted), [str(folder / name) for name in names]))
+    return nearest(str(wanted), [str(folder / name) for name in names])
 
 
 def _split_adapter(text: str) -> tuple[str, str | None]:

@@ -20,7 +20,7 @@ from smelt.tensors.arrays import Arrays
 from smelt.tensors.folder import Fingerprint, beside_weights, read_whole
 from smelt.tensors.links import check_readable
 from smelt.tensors.platform import Buffer
-from smelt.tensors.quoting import quote, shorten
+from smelt.tensors.quoting import quote
 from smelt.tensors.safetensors import MAX_NAME_LENGTH
 from smelt.tensors.shards import INDEX_NAME, SINGLE_NAME
 from smelt.tensors.weights import PICKLED, read_index
@@ -134,7 +134,7 @@ def _load(path: Path, where: str) -> Mapping[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # a broken pickle makes torch raise nearly everything
         cause = next(iter(str(error).split("\n")), "") or type(error).__name__
-        raise InputError(f"{where}: torch refuses to read it as weights alone: {shorten(cause)}") from error
+        raise InputError(f"{where}: torch refuses to read it as weights alone: {cause}") from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]  # training frameworks keep their own notes beside the weights
     if not isinstance(content, Mapping) or not content:
