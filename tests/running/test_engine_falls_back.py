@@ -36,6 +36,7 @@ def models(here):
         random = np.random.default_rng(seed)
         arrays = {"w": random.normal(size=(70, 900)).astype(tiny.BF16), "b": random.normal(size=5).astype("f4")}
         tiny.save(here / name, arrays, tiny.config())
+        (here / name / "README.md").write_text("---\nlicense: mit\n---\n")  # no note about the licence
     (here / "recipe.yml").write_text(RECIPE)
 
 
