@@ -13,6 +13,7 @@ import smelt
 import tiny
 from smelt.checking import reproduce as reproducing
 from smelt.errors import InputError
+from smelt.tensors.platform import open_locked
 
 RECIPE = """
 merge_method: dare_ties
@@ -239,3 +240,31 @@ def test_the_command(merged, smelt_command):
     assert (shown["identical"], shown["differences"]) == (False, ["README.md: missing"])
     answer = smelt_command("reproduce", "out", "--map", "x")
     assert (answer.code, answer.out) == (1, "")
+
+
+def test_what_a_killed_one_left_is_replaced(here):
+    again = here / "out.again"
+    (again / "out.partial").mkdir(parents=True)
+    (again / "out.partial" / "config.json").write_text("{}")
+    (again / "out.partial.journal").write_text("half a line")
+    with pytest.raises(
+        InputError, match=r"out\.again: exists, and was not written by 'smelt reproduce'; name a folder"
+    ):
+        smelt.reproduce("out")
+    assert (again / "out.partial" / "config.json").exists()
+    (again / ".smelt-reproduce").touch()
+    running = pytest.raises(InputError, match=r"out\.again: 'smelt reproduce' is running already")
+    with open_locked(again / ".smelt-reproduce"), running:
+        smelt.reproduce("out")
+    assert smelt.reproduce("out").differences == ()
+    assert not again.exists()
+
+
+def test_a_core_type_that_nobody_knows_is_not_the_same(merged, monkeypatch):
+    unknown = {"name": "accelerate", "version": "unknown", "core": "unknown"}
+    real = reproducing.read_record
+    monkeypatch.setattr(
+        reproducing, "read_record", lambda folder: replace(real(folder), accuracy="machine", blas=unknown)
+    )
+    (line,) = smelt.reproduce(merged).circumstances
+    assert line.endswith("whether what is unknown is the same too cannot be told")

@@ -132,6 +132,7 @@ def test_an_index_that_says_something_else(merged):
     ("change", "words"),
     [
         (lambda s: s["subject"][0].update(name="../x"), "is not the name of a file beside it"),
+        (lambda s: s["subject"][0]["digest"].update(sha256="0\nall is well"), r"'0\nall is well'; it must be 64 hexa"),
         (lambda s: s["subject"].append(3), "subject[7].name must be text"),
         (lambda s: s.update(_type="x"), "_type is not 'https://in-toto.io/Statement/v1'"),
         (lambda s: s.update(predicate=[]), "predicate.buildDefinition.buildType must be text"),
@@ -183,3 +184,18 @@ def test_the_command(merged, smelt_command):
     answer = smelt_command("verify", "a")
     assert (answer.code, answer.out) == (1, "")
     assert len(answer.err.splitlines()) == 1
+
+
+def test_what_a_provenance_holds_stays_on_its_line(merged):
+    path = merged / "provenance.json"
+    statement = json.loads(path.read_text())
+    statement["subject"] += [{"name": f"\x1b[2J{'x' * 900}", "digest": {"sha256": "0" * 64}}]
+    statement["predicate"]["runDetails"]["byproducts"][0]["annotations"]["more"] = ["BF16\nall is well", [1]]
+    tensors = statement["predicate"]["runDetails"]["byproducts"][0]["annotations"]
+    tensors[NORM] = ["BF16\nall is well", tensors[NORM][1]]
+    path.write_text(json.dumps(statement))
+    lines = smelt.verify(merged).differences
+    assert lines[0].startswith("\\x1b[2Jxxx")
+    assert lines[0].endswith("xxx: missing")
+    assert all(line.isprintable() and len(line) < 700 for line in lines)
+    assert any(r"it was written as BF16\nall is well of shape" in line for line in lines)

@@ -13,7 +13,7 @@ import smelt
 import tiny
 from smelt.algebra.declare import find
 from smelt.errors import RunError
-from smelt.running import inputs
+from smelt.running import blas, inputs
 from smelt.running.provenance import write_provenance
 
 SHA256 = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
@@ -333,3 +333,10 @@ def test_a_method_that_is_exact_on_one_machine_alone_names_the_machine(here):
     built = tiny.np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     assert (internal["blas"]["name"], internal["blas"]["version"]) == (built["name"], built["version"])
     assert found["predicate"]["runDetails"]["metadata"]["startedOn"] == "2030-01-02T03:04:05Z"
+
+
+def test_a_library_that_cannot_be_loaded_is_not_known(here, monkeypatch):
+    (here / "numpy.libs").mkdir()
+    (here / "numpy.libs" / "libopenblas.so").write_text("for another machine")
+    monkeypatch.setattr(blas.np, "__file__", str(here / "numpy" / "__init__.py"))
+    assert blas.describe_blas()["core"] == "unknown"

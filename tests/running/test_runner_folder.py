@@ -1,6 +1,9 @@
 """The folder that appears only when it is complete: refusals, replacement, and what an interruption leaves."""
 
+import errno
+import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import tiny
 from smelt.errors import InputError, RunError, SmeltError
 from smelt.running import output, runner
 from smelt.running.runner import Pace, run_plan
+from smelt.tensors import platform
 
 COPY = "merge_method: passthrough\nmodels: [{model: a}]\n"
 SCALED = COPY + "parameters: {scale: 2}\n"
@@ -177,3 +181,41 @@ def test_progress_reaches_the_total(here):
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     with pytest.raises(InputError, match="'threads' must be at least 1, not 0"):
         smelt.run(plan, threads=0)
+
+
+@pytest.mark.parametrize("moment", ["write_checksums", "write_provenance"])
+@pytest.mark.parametrize("planned", [True, False])
+def test_an_input_that_changes_after_the_last_block(here, monkeypatch, moment, planned):
+    plan = smelt.plan(SCALED)
+    if not planned:  # as for a model that was on the hub then
+        plan = replace(plan, fingerprints=({},) * len(plan.checkpoints))
+    write = getattr(runner, moment)
+
+    def change_and_write(*arguments, **options):
+        tiny.save_llama(here / "a", 7)
+        return write(*arguments, **options)
+
+    monkeypatch.setattr(runner, moment, change_and_write)
+    with pytest.raises(RunError, match="'a': its files have changed since the merge was planned"):
+        smelt.run(plan, "out")
+    assert not (here / "out").exists()
+
+
+def test_a_file_beside_the_weights_that_is_lost_after_planning(here):
+    tiny.save_llama(here / "a", 0, files={"tokenizer.json": tiny.tokenizer(*"abcdefgh")})
+    plan = smelt.plan(SCALED)
+    (here / "a" / "tokenizer.json").unlink()
+    with pytest.raises(RunError, match=r"tokenizer\.json"):
+        smelt.run(plan, "out")
+
+
+def test_a_file_system_that_syncs_no_folders(here, monkeypatch):
+    def refuse(number):
+        raise OSError(next(codes), "no")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    codes = iter((errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EIO))
+    for _ in range(3):
+        platform.sync_folder(here)
+    with pytest.raises(RunError, match="cannot be synced: no"):
+        platform.sync_folder(here)

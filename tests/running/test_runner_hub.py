@@ -1,15 +1,20 @@
 """Models of the hub, from a cache and without a network: planned, merged, and pinned in what is written."""
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 
 import numpy as np
+import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+import smelt
 import tiny
+from smelt.errors import InputError, RunError
+from smelt.running import sinks
 
 COMMITS = {"org/base": "a" * 40, "org/tuned": "b" * 40}
 RECIPE = """
@@ -88,3 +93,39 @@ def test_what_is_not_in_the_cache(here):
     assert line.startswith("smelt: recipe.yml:9: dubled: not (completely) in the cache, and HF_HUB_OFFLINE is set; ")
     assert line.endswith(" (documents of this recipe: doubled; did you mean 'doubled'?)")
     assert sorted(path.name for path in here.iterdir()) == ["cache", "recipe.yml"]
+
+
+def test_a_run_carries_on_after_a_file_was_downloaded_again(here, monkeypatch):
+    tiny.save_llama(here / "a", 0)
+    tiny.save_llama(here / "b", 1)
+    weights = here / "a" / "model.safetensors"
+    content = weights.read_bytes()
+    blobs = [here / "blobs" / name for name in (hashlib.sha256(content).hexdigest(), "0" * 64)]
+    blobs[0].parent.mkdir()
+
+    class OfTheHub(smelt.Checkpoint):
+        repository = "org/a"
+        commit = "c" * 40
+
+    def merge_with(blob):
+        blob.unlink(missing_ok=True)
+        blob.write_bytes(content)
+        os.utime(blob, ns=(next(moments), next(moments)))
+        weights.unlink()
+        weights.symlink_to(blob)
+        smelt.merge(smelt.methods.slerp(OfTheHub(here / "a"), "b", t=0.3), "out", threads=1)
+
+    def write_some(self, *arguments):
+        if next(left, None) is None:
+            raise RunError("stopped")
+        write(self, *arguments)
+
+    moments, left, write = iter(range(9)), iter(range(3)), sinks.FileSink.write
+    with monkeypatch.context() as patch:
+        patch.setattr(sinks.FileSink, "write", write_some)
+        with pytest.raises(RunError, match="stopped"):
+            merge_with(blobs[0])
+    with pytest.raises(InputError, match=r"is not the same any more \(model\.safetensors\)"):
+        merge_with(blobs[1])
+    merge_with(blobs[0])
+    assert smelt.verify("out").differences == ()

@@ -109,7 +109,8 @@ def _check_same(checkpoint: Checkpoint, recorded: RecordedInput) -> None:
 
 def _find_fault(checkpoint: Checkpoint, recorded: RecordedInput) -> str | None:
     """Say what tells a model from the one that was merged, ``None`` when nothing does."""
-    found = {file.name: file for file in describe_files(checkpoint)}
+    fingerprints = checkpoint.fingerprint()
+    found = {file.name: file for file in describe_files(checkpoint, fingerprints)}
     if recorded.files and list(found) != list(recorded.files):  # none are recorded of arrays in memory
         return f"its weights are {listing(found) or 'in memory'}; they were {listing(recorded.files)}"
     if recorded.specs_sha256 not in (None, hash_specs(checkpoint)):
@@ -124,7 +125,7 @@ def _find_fault(checkpoint: Checkpoint, recorded: RecordedInput) -> str | None:
     if all(was.sha256 in (None, found[name].sha256) for name, was in recorded.files.items()):
         return None
     # What the hub's cache names as it was then is not read.
-    for file in describe_files(checkpoint, hash_contents=True):
+    for file in describe_files(checkpoint, fingerprints, hash_contents=True):
         expected = recorded.files[file.name].sha256
         if expected not in (None, file.sha256):
             return f"{file.name} has the sha256 {file.sha256}; it was {expected}"

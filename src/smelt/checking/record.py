@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from smelt.errors import InputError
+from smelt.errors import InputError, cut_middle, make_printable
 from smelt.running.provenance import (
     BUILD_TYPE,
     NON_FINITE,
@@ -20,7 +21,10 @@ from smelt.tensors.folder import read_whole
 from smelt.tensors.quoting import quote
 from smelt.tensors.weights import read_json
 
-LARGEST_BYTES = 200_000_000  # far above what a model of a million tensors needs
+LARGEST_BYTES = 30_000_000  # a tensor takes about 125; while it is read, text may take eight times its size
+
+_LONGEST_LINE = 600  # characters
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 T = TypeVar("T")
 
@@ -76,6 +80,11 @@ def read_record(folder: Path) -> Record:
     return _read_statement(_Tree(str(path), "", read_json(str(path), read_whole(path))))
 
 
+def make_lines(findings: Iterable[str]) -> tuple[str, ...]:
+    """Return what was found in an output, each on one line: names and values in it may be long or hold anything."""
+    return tuple(make_printable(cut_middle(finding, _LONGEST_LINE)) for finding in findings)
+
+
 @dataclass(frozen=True)
 class _Tree:
     """A part of the provenance, with its name for messages."""
@@ -102,6 +111,17 @@ class _Tree:
             holder = holder.get(key) if isinstance(holder, dict) else None
         return self.take(path, kind) if isinstance(holder, dict) and last in holder else None
 
+    def take_sha256(self, path: str) -> str:
+        """Return the digest that stands under keys joined by dots."""
+        found = self.take(path, str)
+        if not _SHA256.fullmatch(found):
+            raise InputError(f"{self.where}: {self.path}{path} is {quote(found)}; it must be 64 hexadecimal digits")
+        return found
+
+    def maybe_sha256(self, path: str) -> str | None:
+        """Return the same, or ``None`` where nothing stands."""
+        return None if self.maybe(path, str) is None else self.take_sha256(path)
+
     def entries(self, path: str) -> list[_Tree]:
         """Return the members of a list."""
         found: list[Any] = self.take(path, list)
@@ -123,12 +143,12 @@ def _read_statement(tree: _Tree) -> Record:
     blas = build.maybe("internalParameters.blas", dict)
     byproducts = {b.take("name", str): b for b in tree.entries("predicate.runDetails.byproducts")}
     return Record(
-        {_read_name(subject): subject.take("digest.sha256", str) for subject in tree.entries("subject")},
+        {_read_name(subject): subject.take_sha256("digest.sha256") for subject in tree.entries("subject")},
         build.take("externalParameters.recipe", str),
         build.take("externalParameters.maxShardBytes", int),
         {d.take("name", str): _read_input(d) for d in build.entries("resolvedDependencies")},
         {name: str(value) for name, value in build.take("internalParameters.versions", dict).items()},
-        build.take("internalParameters.planDigest", str),
+        build.take_sha256("internalParameters.planDigest"),
         build.take("internalParameters.accuracyClass", str),
         {str(name): str(value) for name, value in blas.items()} if blas is not None else None,
         _read_tensors(byproducts[TENSORS]) if TENSORS in byproducts else {},
@@ -148,13 +168,13 @@ def _read_name(subject: _Tree) -> str:
 def _read_input(dependency: _Tree) -> RecordedInput:
     files = {
         name: RecordedFile(
-            file.take("sizeBytes", int), file.take("headerSha256", str), file.maybe("digest.sha256", str)
+            file.take("sizeBytes", int), file.take_sha256("headerSha256"), file.maybe_sha256("digest.sha256")
         )
         for name, file in dependency.members("annotations.files").items()
     }
     commit = dependency.maybe("digest.gitCommit", str)
     repository = dependency.take("name", str).removesuffix(f"@{commit}") if commit is not None else None
-    return RecordedInput(repository, commit, files, dependency.maybe("digest.tensorSpecs", str))
+    return RecordedInput(repository, commit, files, dependency.maybe_sha256("digest.tensorSpecs"))
 
 
 def _read_tensors(byproduct: _Tree) -> dict[str, tuple[str, list[Any]]]:

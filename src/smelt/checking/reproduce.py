@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,16 +13,21 @@ from typing import Any
 
 from smelt.checking.comparing import compare_files
 from smelt.checking.finding import find_model, read_moves
-from smelt.checking.record import Record, read_record
+from smelt.checking.record import Record, make_lines, read_record
 from smelt.errors import InputError, RunError
 from smelt.planning.planner import plan_recipe
 from smelt.recipes.reading import read_text
+from smelt.running.blas import UNKNOWN
 from smelt.running.companions import RECIPE_NAME
 from smelt.running.provenance import PROVENANCE_NAME
 from smelt.running.runner import Progress, run_plan
+from smelt.tensors.platform import open_locked, remove_locked
 
 EVERYWHERE = "identical on every machine"
 SAME_BLAS = "identical for the same BLAS build and processor core type"
+
+# Stands in the folder that holds the new output for a while: says whose that is, and is its lock.
+_MARK_NAME = ".smelt-reproduce"
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,8 @@ def reproduce(
 
     Args:
         folder: the output of a merge.
-        into: where the new output is written and stays; by default beside ``folder``, and deleted after comparing.
+        into: where the new output is written and stays; by default in ``OUT.again`` beside ``folder``, which is deleted
+            after comparing, or by the next call where this one was killed.
         moved: ``OLD=NEW`` for each model that is no longer found under its name in the recipe.
         threads: number of workers, by default one per core.
         progress: called now and then with the bytes read so far and in all.
@@ -93,11 +98,11 @@ def reproduce(
         run_plan(plan, again, threads=threads, non_finite="report", progress=progress)
         try:
             made = read_record(again)
-            differences = tuple(_compare(place, record, again, made))
+            differences = make_lines(_compare(place, record, again, made))
         except OSError as error:
             raise RunError(f"{error.filename or place}: {error.strerror or error}") from error
     promise = EVERYWHERE if made.accuracy == "everywhere" else SAME_BLAS
-    circumstances = tuple(_compare_circumstances(record, made))
+    circumstances = make_lines(_compare_circumstances(record, made))
     return Reproduction(differences, promise, circumstances, len(record.files), len(plan.outputs))
 
 
@@ -106,20 +111,48 @@ def _new_folder(folder: Path, into: str | os.PathLike[str] | None) -> Iterator[P
     if into is not None:
         if Path(into).resolve() == folder.resolve():
             raise InputError(f"{into}: is the output itself; name another folder")
+        if Path(into).is_dir() and any(Path(into).iterdir()):
+            raise InputError(f"{into}: exists; choose another folder")
         yield Path(into)
         return
+    # Beside the output: there is room for another one there, or at least the user knows the disk.
     place = folder.resolve()
+    again = place.with_name(f"{place.name}.again")
     try:
-        # Beside the output: there is room for another one there, or at least the user knows the disk.
-        temporary = Path(tempfile.mkdtemp(prefix=f"{place.name}.again-", dir=place.parent))
+        with _claimed(again):
+            yield again / place.name
     except OSError as error:
-        raise RunError(
-            f"{place.parent}: nothing can be written there ({error.strerror}); name a folder: --into"
-        ) from error
+        raise RunError(f"{again}: cannot be written ({error.strerror or error}); name a folder: --into") from error
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Hold a folder that is empty but for the mark and that nobody else uses; it is deleted afterwards."""
+    folder.mkdir(exist_ok=True)
+    mark = folder / _MARK_NAME
+    if not mark.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder}: exists, and was not written by 'smelt reproduce'; name a folder: --into")
+    lock = open_locked(mark)
+    if lock is None:
+        raise InputError(f"{folder}: 'smelt reproduce' is running already; wait for its end, or name a folder: --into")
     try:
-        yield temporary / place.name
+        _empty(folder)
+        yield
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):
+            _empty(folder)
+            # The mark goes last, so that what a killed process leaves can be told for what it is.
+            remove_locked(lock)
+            folder.rmdir()
+        lock.close()
+
+
+def _empty(folder: Path) -> None:
+    for left in folder.iterdir():
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left)
+        elif left.name != _MARK_NAME:
+            left.unlink()
 
 
 def _compare(old: Path, record: Record, new: Path, made: Record) -> Iterator[str]:
@@ -142,9 +175,13 @@ def _compare_circumstances(record: Record, made: Record) -> Iterator[str]:
         now, was = made.versions.get(name, "absent"), record.versions.get(name, "absent")
         if now != was:
             yield f"{name} is {now}; it was {was}"
-    if made.blas is not None and made.blas != record.blas:
-        was = _name_blas(record.blas or {})
-        yield f"the BLAS is {_name_blas(made.blas)}; it was {was}, so the promise says nothing here"
+    if made.blas is None:
+        return
+    blas = record.blas or {}
+    if made.blas != blas:
+        yield f"the BLAS is {_name_blas(made.blas)}; it was {_name_blas(blas)}, so the promise says nothing here"
+    elif UNKNOWN in blas.values():
+        yield f"the BLAS is {_name_blas(blas)}, as it was; whether what is unknown is the same too cannot be told"
 
 
 def _name_blas(blas: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from smelt.checking.record import Record, read_record
+from smelt.checking.record import Record, make_lines, read_record
 from smelt.errors import InputError, RunError, listing
 from smelt.running.inputs import STEP_BYTES
 from smelt.running.nonfinite import count_nonfinite
@@ -94,17 +94,13 @@ def verify(folder: str | os.PathLike[str]) -> Verification:
     headers = {name: scan.header for name, scan in scans.items() if scan.header is not None}
     differences = [
         *(f"{name}: missing" for name in record.files if name not in scans),
-        *(
-            f"{quote(name)[1:-1]}: extra: {PROVENANCE_NAME} does not name it"
-            for name in names
-            if name not in record.files
-        ),
+        *(f"{name}: extra: {PROVENANCE_NAME} does not name it" for name in names if name not in record.files),
         *(line for name, scan in scans.items() for line in _compare_file(name, scan, record.files[name])),
         *(_compare_index(place, headers) if INDEX_NAME in scans else ()),
         *_compare_tensors(headers, record),
         *_compare_counts(non_finite, record),
     ]
-    return Verification(tuple(differences), non_finite, len(scans), sum(len(h.tensors) for h in headers.values()))
+    return Verification(make_lines(differences), non_finite, len(scans), sum(len(h.tensors) for h in headers.values()))
 
 
 def _compare_file(name: str, scan: _Scan, expected: str) -> Iterator[str]:

@@ -27,7 +27,10 @@ def _find_cores() -> Iterator[str]:
     package = Path(np.__file__).parent
     for folder in (package.parent / "numpy.libs", package / ".dylibs"):  # where NumPy's packages keep the library
         for path in sorted(folder.glob("*openblas*")):
-            library = ctypes.CDLL(str(path))
+            try:
+                library = ctypes.CDLL(str(path))
+            except OSError:  # not for this machine; a merge does not fail over what is only recorded
+                continue
             for name in _CORE_NAMES:
                 if hasattr(library, name):
                     function = getattr(library, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Literal
@@ -40,18 +40,20 @@ class InputFile:
     sha256_source: Source | None = None
 
 
-def describe_files(checkpoint: Checkpoint, hash_contents: bool = False) -> Iterator[InputFile]:
+def describe_files(
+    checkpoint: Checkpoint, fingerprints: Mapping[str, Fingerprint], hash_contents: bool = False
+) -> Iterator[InputFile]:
     """Yield what is known of each weight file of a checkpoint; nothing for arrays in memory.
 
     Args:
         checkpoint: on this machine; of one that is still on the hub nothing is known.
+        fingerprints: of its files, from the moment that is to be described.
         hash_contents: whether contents are read to the end, one after the other, where that was not done before.
 
     Raises:
-        InputError: when a header cannot be read.
-        RunError: when a content cannot be read.
+        RunError: when a content cannot be read, or is not that of the fingerprint any more.
     """
-    for (name, found), path in zip(checkpoint.fingerprint().items(), checkpoint.paths[1:], strict=True):
+    for (name, found), path in zip(fingerprints.items(), checkpoint.paths[1:], strict=True):
         named = blob_sha256(path) if checkpoint.repository else None
         known: tuple[str | None, Source | None] = (named, "as named by the hub") if named else (None, None)
         if hash_contents:
@@ -90,7 +92,8 @@ def _look_up(path: Path, fingerprint: Fingerprint) -> str:
         if len(bytes.fromhex(found)) == hashlib.sha256().digest_size:
             return found
     found, status = hash_content(path), path.stat()
-    if (status.st_size, status.st_mtime_ns) != (fingerprint.size_bytes, fingerprint.modified_ns):
+    now = status.st_size, status.st_mtime_ns, status.st_ino
+    if now != (fingerprint.size_bytes, fingerprint.modified_ns, fingerprint.inode):
         raise RunError(f"{path}: has changed while it was read; plan and run again")
     if kept is not None:
         with contextlib.suppress(OSError):

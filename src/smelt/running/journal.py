@@ -17,6 +17,8 @@ from typing import Any
 import xxhash
 
 from smelt.planning.plan import Plan
+from smelt.tensors.checkpoint import Checkpoint
+from smelt.tensors.hub import blob_sha256
 from smelt.tensors.platform import Buffer, File, append, read_at, reserve, sync_file
 
 VERSION = 1
@@ -167,7 +169,7 @@ def describe_run(plan: Plan, replaces: bool) -> Head:
     for shard in plan.shards:
         layout.update(json.dumps([shard.file_name, shard.size_bytes]).encode() + shard.header)
     inputs = [
-        {"name": label, "files": {name: list(astuple(f)) for name, f in checkpoint.fingerprint().items()}}
+        {"name": label, "files": _describe_files(checkpoint)}
         for label, checkpoint in zip(plan.labels, plan.checkpoints, strict=True)
     ]
     return {
@@ -177,6 +179,16 @@ def describe_run(plan: Plan, replaces: bool) -> Head:
         "inputs": inputs,
         "replaces": replaces,
     }
+
+
+def _describe_files(checkpoint: Checkpoint) -> dict[str, list[Any]]:
+    files = {}
+    for (name, found), path in zip(checkpoint.fingerprint().items(), checkpoint.paths[1:], strict=True):
+        sha256 = blob_sha256(path) if checkpoint.repository else None
+        # A file of the hub that was downloaded again is another file with the same content.
+        same = [checkpoint.commit, found.size_bytes, found.header_sha256, sha256]
+        files[name] = same if sha256 else list(astuple(found))
+    return files
 
 
 def can_resume(head: Head) -> bool:

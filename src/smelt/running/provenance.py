@@ -82,7 +82,6 @@ def _accuracy_class(plan: Plan) -> Literal["everywhere", "machine"]:
 
 
 def _define_build(plan: Plan, hash_inputs: bool) -> dict[str, Any]:
-    inputs = zip(plan.checkpoints, plan.labels, strict=True)
     return {
         "buildType": BUILD_TYPE,
         "externalParameters": {
@@ -91,7 +90,7 @@ def _define_build(plan: Plan, hash_inputs: bool) -> dict[str, Any]:
             "maxShardBytes": plan.max_shard_bytes,
         },
         "internalParameters": _describe_run(plan),
-        "resolvedDependencies": [_describe_input(c, public_reference(c, label), hash_inputs) for c, label in inputs],
+        "resolvedDependencies": [_describe_input(plan, n, hash_inputs) for n in range(len(plan.checkpoints))],
     }
 
 
@@ -132,8 +131,9 @@ def _is_default(setting: Setting, outer: Parameters, inner: list[Parameters]) ->
     return given is None or given.rules == (Rule(None, setting.default),)
 
 
-def _describe_input(checkpoint: Checkpoint, name: str, hash_inputs: bool) -> dict[str, Any]:
-    files = {file.name: _describe_file(file) for file in describe_files(checkpoint, hash_inputs)}
+def _describe_input(plan: Plan, number: int, hash_inputs: bool) -> dict[str, Any]:
+    checkpoint, merged = plan.checkpoints[number], plan.fingerprints[number]
+    files = {file.name: _describe_file(file) for file in describe_files(checkpoint, merged, hash_inputs)}
     if checkpoint.repository and checkpoint.commit:
         found = {
             "uri": f"pkg:huggingface/{checkpoint.repository}@{checkpoint.commit}",
@@ -141,6 +141,7 @@ def _describe_input(checkpoint: Checkpoint, name: str, hash_inputs: bool) -> dic
         }
     else:
         found = {"digest": {"tensorSpecs": hash_specs(checkpoint)}}
+    name = public_reference(checkpoint, plan.labels[number])
     return {"name": name, **found, "annotations": {"files": files}}
 
 

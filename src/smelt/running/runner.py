@@ -6,7 +6,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,7 @@ def run_plan(
     pace = pace or Pace(threads)
     if pace.threads is not None and pace.threads < 1:
         raise InputError(f"'threads' must be at least 1, not {pace.threads}")
-    _fetch(plan, progress)
+    plan = _fetch(plan, progress)
     if into is None:
         memory = MemorySink(plan)
         with set_aside():
@@ -111,6 +111,8 @@ def run_plan(
             _write_folder(plan, draft, census, pace, progress, hash_inputs)
         except OSError as error:
             raise RunError(f"{error.filename or into}: {error.strerror or error}") from error
+        except InputError as error:  # it was in order when the run began
+            raise RunError(str(error)) from error
     return None
 
 
@@ -129,11 +131,16 @@ def _write_folder(
     checksums[CHECKSUMS_NAME] = write_checksums(folder, checksums)
     counts = census.counts()
     write_provenance(plan, folder, checksums, started, hash_inputs=hash_inputs, non_finite=counts)
+    # Once more: syncing and hashing take long, and the provenance must speak of what was merged.
+    _check_unchanged(plan)
 
 
-def _fetch(plan: Plan, progress: Progress | None) -> None:
+def _fetch(plan: Plan, progress: Progress | None) -> Plan:
+    """Download what is missing; return the plan with the fingerprints of that too."""
     for checkpoint in plan.checkpoints:
         checkpoint.fetch(progress is not None)
+    pairs = zip(plan.checkpoints, plan.fingerprints, strict=True)
+    return replace(plan, fingerprints=tuple(planned or checkpoint.fingerprint() for checkpoint, planned in pairs))
 
 
 def _check_unchanged(plan: Plan) -> None:

@@ -192,14 +192,12 @@ def reserve(file: File, size_bytes: int) -> None:
     Raises:
         RunError: when there is no room.
     """
-    with _named(file.path, f"reserved at {size_bytes} bytes"):
+    verb = f"reserved at {size_bytes} bytes"
+    with _named(file.path, verb):
         file.stream.truncate(size_bytes)
-        if size_bytes and hasattr(os, "posix_fallocate"):
-            try:
-                os.posix_fallocate(file.stream.fileno(), 0, size_bytes)
-            except OSError as error:
-                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-                    raise
+    if size_bytes and hasattr(os, "posix_fallocate"):
+        with _named(file.path, verb, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            os.posix_fallocate(file.stream.fileno(), 0, size_bytes)
 
 
 def sync_file(file: File) -> None:
@@ -213,14 +211,14 @@ def sync_file(file: File) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Wait until the folder's entries are on the disk; does nothing on Windows, which opens no folders.
+    """Wait until the folder's entries are on the disk; does nothing where folders cannot be synced, as on Windows.
 
     Raises:
         RunError: when the system reports that they are not.
     """
     if os.name == "nt":
         return
-    with _named(path, "synced"):
+    with _named(path, "synced", errno.EINVAL, errno.ENOTSUP, errno.EBADF):
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -289,11 +287,12 @@ def _write_once(file: File, view: memoryview, offset: int) -> int:
 
 
 @contextmanager
-def _named(path: Path, verb: str) -> Iterator[None]:
+def _named(path: Path, verb: str, *tolerated: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _explain(path, verb, error) from error
+        if error.errno not in tolerated:
+            raise _explain(path, verb, error) from error
 
 
 def _explain(path: Path, verb: str, error: OSError) -> RunError:
