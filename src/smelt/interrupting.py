@@ -8,10 +8,12 @@ import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from types import FrameType, TracebackType
 
 # How long an orderly way out may take.
 GRACE_SECONDS = 0.7
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
@@ -36,7 +38,8 @@ class Interruption:
             self._inbox, self._outbox = socket.socketpair()
             self._outbox.setblocking(False)
             self._wakeup = signal.set_wakeup_fd(self._outbox.fileno(), warn_on_full_buffer=False)
-            self._previous = {n: signal.signal(n, self._interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
+            heard = [n for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN]  # as in a shell's background
+            self._previous = {n: signal.signal(n, self._interrupt) for n in heard}
             threading.Thread(target=self._watch, daemon=True).start()
         return self
 
@@ -52,7 +55,8 @@ class Interruption:
         with self._lock:
             if not self._said:
                 self._said = True
-                print(self._farewell, file=sys.stderr, flush=True)
+                with suppress(OSError):  # who reads it may be gone
+                    print(self._farewell, file=sys.stderr, flush=True)
 
     def _interrupt(self, number: int, _: FrameType | None) -> None:
         if not self._raised:
@@ -62,8 +66,10 @@ class Interruption:
 
     def _watch(self) -> None:
         with self._inbox:
-            heard = self._inbox.recv(1)  # nothing once the other end is closed
-        if heard:
+            heard = self._inbox.recv(1)
+            while heard and heard[0] not in self._previous:  # a signal that others ask for
+                heard = self._inbox.recv(1)
+        if heard:  # nothing once the other end is closed
             self.code = 128 + heard[0]
             time.sleep(GRACE_SECONDS)
             self.say_farewell()

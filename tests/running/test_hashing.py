@@ -100,3 +100,21 @@ def test_sha256sum_takes_them(tmp_path):
     done = subprocess.run(["sha256sum", "-c", "--strict", "checksums.sha256"], cwd=tmp_path, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(b": OK") == len(names)
+
+
+def test_a_follower_that_waits_keeps_no_file_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(hashing, "STEP_BYTES", 4)
+    opened = []
+
+    def open_and_note(*arguments):
+        opened.append(open_file(*arguments))
+        return opened[-1]
+
+    open_file = hashing.open_file
+    monkeypatch.setattr(hashing, "open_file", open_and_note)
+    (tmp_path / "file").write_bytes(b"12345678")
+    follower = Follower(tmp_path / "file", 8)
+    assert opened == []
+    follower.add(0, 8)
+    assert follower.finish() == hashlib.sha256(b"12345678").hexdigest()
+    assert [file.stream.closed for file in opened] == [True]

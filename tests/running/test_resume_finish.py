@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from contextlib import suppress
 
 import pytest
 from interruptible import LINEAR, contents
@@ -102,3 +103,32 @@ def _stop_at(monkeypatch, step, partial):
     else:
         stop_before(output.Journal, "clear", lambda journal: journal.has_claims and not partial.exists())
     return reached
+
+
+def test_an_output_that_came_after_an_interrupted_run_is_not_replaced(here, monkeypatch):
+    _stop_at(monkeypatch, "rename 1", partial_folder(here / "out"))
+    with suppress(Killed):
+        merge(force=True)  # there is nothing to replace yet
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    partial_folder(here / "out").rename(here / "elsewhere")
+    merge(LINEAR, force=True)
+    shutil.rmtree(here / "elsewhere")
+    expected = contents("out")
+    with pytest.raises(InputError, match="exists"):
+        merge()
+    assert contents("out") == expected
+
+
+def test_a_draft_that_was_deleted_in_the_finish_is_made_again(here, monkeypatch):
+    merge(LINEAR)
+    old = contents("out")
+    _stop_at(monkeypatch, "rename 2", partial_folder(here / "out"))
+    with suppress(Killed):
+        merge(force=True)
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    shutil.rmtree(partial_folder(here / "out"))
+    with pytest.raises(InputError, match="exists"):
+        merge()
+    assert contents("out") == old

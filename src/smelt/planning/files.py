@@ -10,7 +10,7 @@ from smelt.tensors.checkpoint import CONFIG_NAME, Checkpoint
 
 # Tokenizers, generation settings, processors, custom code and the licence belong to the model and travel with it.
 COPIED = re.compile(
-    r".*\.(json|jinja|model|tiktoken|py|vocab|bpe)|(vocab|merges|special_tokens).*\.txt|(LICEN[CS]E|NOTICE|COPYING).*"
+    r".*\.(json|jinja|model|tiktoken|py|vocab|bpe)|(vocab|merges|special_tokens).*\.txt|(?i:.*(LICEN[CS]E|COPYING|NOTICE).*)"
 )
 TOKENIZER = re.compile(
     r"tokenizer.*|special_tokens_map\.json|added_tokens\.json|(vocab|merges)\..*|chat_template.*|"

@@ -111,8 +111,14 @@ def known_licences() -> Mapping[str, Licence]:
 
 
 def find_licence(name: str) -> Licence:
-    """Return the licence that a card calls ``name``: a known one, else one of that name of which nothing is known."""
-    plain = "-".join(re.findall(r"[a-z0-9.+]+", name.casefold()))[:_LONGEST_NAME].strip("-.") or "unknown"
+    """Return the licence that a card calls ``name``: a known one, else one of that name of which nothing is known.
+
+    A name with other signs than a hub identifier has is an unknown licence: they may say what is added to a known one.
+    """
+    words = name.casefold().strip()
+    if not re.fullmatch(r"[a-z0-9.+]+([ _-]+[a-z0-9.+]+)*", words):
+        return known_licences()["unknown"]
+    plain = re.sub(r"[ _-]+", "-", words)[:_LONGEST_NAME].strip("-.") or "unknown"
     return known_licences().get(plain) or replace(known_licences()["other"], identifiers=(plain,), title=plain)
 
 

@@ -23,14 +23,17 @@ from smelt.planning.licences import (
 from smelt.tensors.checkpoint import Checkpoint
 
 CARD_NAME = "README.md"
-LICENCE_FILE = re.compile(
-    r"([\w ]+[-_ ])?(LICEN[CS]E|COPYING)([-_ ][\w -]+)?(\.(md|txt|rst))?|NOTICE(\.(md|txt))?", re.ASCII | re.IGNORECASE
+LICENCE_FILE = re.compile(r"[^/]*(LICEN[CS]E|COPYING|NOTICE)[^/]*(?<!\.py)(?<!\.json)", re.IGNORECASE)
+# No licence that allows trade has these words; where they stand in a text, it is that one changed, or another.
+_RESTRICTING = re.compile(
+    r"non[- ]?commercial|research (use |purposes? )?only|only for research|commercial use is (forbidden|prohibited|not)"
 )
 _MOST_BYTES = 4_000_000  # of a card that are looked at; those with tables of results take half a megabyte
 _MOST_TEXT_BYTES = 200_000  # of a licence file
 _MOST_CHARACTERS = 2_000  # of the lines of a card that name the licence
 _MOST_NAMES = 20
 _KEY_LINE = re.compile(r"""(["']?)license(_name|_link)?\1\s*:""")
+_HIDDEN = re.compile(r"licen[cs]e|\\[xuU]", re.IGNORECASE)
 _LINK = re.compile(r"https?://[\w./~%?=&#:+@-]{1,300}", re.ASCII)
 
 
@@ -71,11 +74,12 @@ def read_stated(checkpoint: Checkpoint, label: str) -> StatedLicences:
 def _settle(card: _Found, texts: Mapping[str, _Found]) -> dict[str, _Found]:
     """Return what a card and the licence files say together, where the one explains the other."""
     recognised = {name: found for name, found in texts.items() if any(map(_is_known, found.licences))}
-    if recognised:  # then a card that says 'other' or 'unknown' and no more means these
-        definite = [licence for licence in card.licences if licence.name not in ("other", "unknown", "none")]
-        card = replace(card, licences=tuple(definite))
-    if any(licence.family == "custom" for licence in card.licences):  # then a text that is not known is that one's
-        texts = recognised
+    is_vague = all(licence.name in ("other", "unknown", "none") for licence in card.licences)
+    leads_here = all(licence.link is None or licence.link.split("/")[-1] in texts for licence in card.licences)
+    if is_vague and leads_here and any("code" not in name.casefold() for name in recognised):
+        card = replace(card, licences=())  # it says 'other' or 'unknown' and no more: it means these
+    elif not recognised and any(licence.family == "custom" for licence in card.licences):
+        texts = {}  # a text that is not known is that one's
     return {CARD_NAME: card, **texts}
 
 
@@ -95,7 +99,7 @@ def _read_card(checkpoint: Checkpoint) -> _Found:
         return _unknown("says something of its licence that cannot be read")
     licences = [find_licence(name) for name in fields["license"]]
     names, links = fields["license_name"], [_full_link(link, checkpoint) for link in fields["license_link"]]
-    if names and (not licences or known_licences()["other"] in licences):
+    if names:  # all that is said holds
         named = [find_licence(name) for name in names]
         licences = [licence for licence in licences if licence.name != "other"] + named
     link = next((link for link in links if link is not None), None)
@@ -110,14 +114,20 @@ def _full_link(link: str, checkpoint: Checkpoint) -> str | None:
 
 
 def _licence_lines(text: str) -> str:
-    """Return the lines of the front matter that speak of the licence, so that no more of it has to be parsed."""
-    first, *lines = text.split("\n")
+    """Return the lines of the front matter that speak of the licence, so that no more of it has to be parsed.
+
+    Raises:
+        ValueError: when something else there may speak of it.
+    """
+    first, *lines = re.split(r"\r\n|\r|\n", text.lstrip())
     if first.rstrip() != "---":
         return ""
     kept: list[str] = []
     inside = False
-    for line in lines:
+    for number, line in enumerate(lines):
         if line.rstrip() == "---":
+            if not kept and _HIDDEN.search("\n".join(lines[:number])):
+                raise ValueError("a licence that is said in a way that is not read here")
             return "\n".join(kept)
         if line[:1] not in ("", " ", "\t", "-", "#", "\r"):
             inside = _KEY_LINE.match(line) is not None
@@ -164,8 +174,10 @@ def _read_licence_file(checkpoint: Checkpoint, name: str) -> _Found:
 def recognise_licences(text: str) -> tuple[Licence, ...]:
     """Return the licences whose text, or whose notice, ``text`` is; none where it is no text that is known."""
     plain = " ".join(re.sub(r"[*\\_]", "", text.casefold()).split())
-    licences = dict.fromkeys(known_licences().values())
-    return tuple(licence for licence in licences if _is_text_of(licence, plain))
+    found = [licence for licence in dict.fromkeys(known_licences().values()) if _is_text_of(licence, plain)]
+    if _RESTRICTING.search(plain) and all(licence.commercial for licence in found):
+        return ()
+    return tuple(found)
 
 
 def _is_text_of(licence: Licence, plain: str) -> bool:

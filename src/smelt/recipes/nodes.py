@@ -116,9 +116,10 @@ class _Tree:
             if key.value in entries:
                 raise self._duplicate(key, entries[key.value].line, node if depth == 0 else None)
             entries[key.value] = self.grow(value, depth + 1, _line(key))
-        for other in merged:
-            entries = other | entries
-        return entries
+        result: dict[str, Node] = {}
+        for stronger in (*reversed(merged), entries):
+            result.update(stronger)
+        return result
 
     def _merged(self, node: yaml.Node, depth: int) -> list[dict[str, Node]]:
         """Return the mappings that a ``<<`` key brings, strongest first."""

@@ -90,11 +90,11 @@ class Follower:
     def _follow(self) -> None:
         done = flushed = 0
         buffer = memoryview(bytearray(min(STEP_BYTES, self._size)))
-        with open_file(self._path, "rb") as file:
-            while done < self._size:
-                ready = self._wait(done)
-                if ready is None:
-                    return
+        while done < self._size:
+            ready = self._wait(done)
+            if ready is None:
+                return
+            with open_file(self._path, "rb") as file:  # not open while it waits: there may be many files
                 while done < ready and not self._stopped:
                     part = buffer[: min(STEP_BYTES, ready - done)]
                     read_at(file, part, done)

@@ -91,14 +91,15 @@ class Journal:
         self._append([tensor, start, start + memoryview(data).nbytes, digest_of(data, counts), *counts])
         self._claimed = True
 
-    def begin_finish(self, old: str | None, inode: int | None) -> None:
+    def begin_finish(self, draft: list[int], old: str | None, inode: int | None) -> None:
         """Say that everything is on the disk and the output takes its place.
 
         Args:
+            draft: inode and time of the folder that takes it, by which it is known again.
             old: what an output that it replaces is renamed to.
-            inode: of that one, by which it is known again.
+            inode: of that one, likewise; its time changes while it is being deleted.
         """
-        self._append({"old": old, "inode": inode})
+        self._append({"draft": draft, "old": old, "inode": inode})
         sync_file(self._file)
 
     def clear(self) -> None:
@@ -117,17 +118,24 @@ class Journal:
         """Take a record; say whether it is one."""
         record = _parse(line)
         if self.head is None:
-            self.head = record if isinstance(record, dict) and record.get("smelt_journal") == VERSION else None
+            self.head = record if isinstance(record, dict) and _is_head(record) else None
             return self.head is not None
         if isinstance(record, dict):
-            self.finish = record
-            return "old" in record
+            self.finish = record if {"draft", "old", "inode"} <= record.keys() else None
+            return self.finish is not None
         claim = _as_claim(record)
         if claim is None:
             return False
         self.claims[claim.tensor, claim.start] = claim
         self.finish = None
         return True
+
+
+def _is_head(record: Mapping[str, Any]) -> bool:
+    kinds = {"plan": str, "layout": str, "inputs": list, "replaces": list | None}
+    is_whole = all(name in record and isinstance(record[name], kind) for name, kind in kinds.items())
+    is_whole = is_whole and all(isinstance(i, dict) and isinstance(i.get("files"), dict) for i in record["inputs"])
+    return is_whole and record.get("smelt_journal") == VERSION
 
 
 def _parse(line: bytes) -> object:
@@ -155,12 +163,15 @@ def digest_of(data: Buffer, counts: tuple[int, ...]) -> str:
     return digest.hexdigest()
 
 
-def describe_run(plan: Plan, replaces: bool) -> Head:
+def describe_run(plan: Plan) -> dict[str, Any]:
     """Return the head of a journal: all that decides the bytes of an output and where each stands.
 
     Args:
         plan: what is run; its inputs are looked at anew.
-        replaces: whether an output that exists is to be replaced.
+
+    Returns:
+        the head, in which ``replaces`` is to be set to inode and time of an output that is to be replaced, if there is
+        one.
 
     Raises:
         SmeltError: when an input cannot be read.
@@ -177,7 +188,7 @@ def describe_run(plan: Plan, replaces: bool) -> Head:
         "plan": plan.digest,
         "layout": layout.hexdigest(),
         "inputs": inputs,
-        "replaces": replaces,
+        "replaces": None,
     }
 
 

@@ -47,11 +47,12 @@ def output_folder(plan: Plan, folder: Path, force: bool) -> Iterator[Draft | Non
     check_output(plan, folder, force)
     target = Path(os.path.realpath(folder))
     with _locked_journal(folder, target) as journal:
-        head = describe_run(plan, force)
+        head = describe_run(plan)
         interrupted = journal.head
         if _finish_interrupted(target, journal) and interrupted and find_difference(interrupted, head) is None:
             yield None
             return
+        head["replaces"] = _identify(target) if force else None
         _check_existing(folder, target, force, journal, head)
         draft = Draft(partial_folder(target), journal)
         carries_on = not force and _can_carry_on(journal, head)
@@ -61,7 +62,8 @@ def output_folder(plan: Plan, folder: Path, force: bool) -> Iterator[Draft | Non
         except BaseException:
             if not (journal.has_claims and can_resume(head)):
                 shutil.rmtree(draft.folder, ignore_errors=True)
-                journal.clear()
+                if not draft.folder.exists():
+                    journal.clear()
             raise
         sync_folder(draft.folder)
         _take_place(draft, target)
@@ -148,13 +150,15 @@ def _locked_journal(shown: Path, target: Path) -> Iterator[Journal]:
 def _check_existing(shown: Path, target: Path, force: bool, journal: Journal, head: Head) -> None:
     """Check that what is at the places of the output and of its draft may be replaced, or carried on with."""
     partial = partial_folder(target)
+    if partial.is_symlink():
+        raise InputError(f"{shown}: {partial.name} is a link, which smelt does not follow; delete it")
     resumed = None if force else journal.head
     difference = find_difference(resumed, head) if resumed else None
     if difference and not _holds_files(partial):
         resumed = difference = None
     if _holds_files(target):
-        # Who has started with --force carries on without it.
-        if not force and not (resumed and resumed["replaces"]):
+        # Who has started with --force carries on without it, where the same output is there.
+        if not force and not (resumed and resumed["replaces"] == _identify(target)):
             raise InputError(f"{shown}: exists; choose another folder, or replace it with --force")
         if not _is_model(target):
             raise InputError(f"{shown}: exists, and is no model; smelt does not delete it, choose another folder")
@@ -203,10 +207,15 @@ def _prepare(draft: Draft, head: Head, weights: list[str] | None) -> None:
 def _take_place(draft: Draft, folder: Path) -> None:
     """Rename the complete output to its name; an old one is moved aside first and deleted afterwards."""
     old = None
+    if _holds_files(folder) and draft.journal.head and draft.journal.head["replaces"] is None:
+        raise RunError(f"{folder}: came while the merge ran; move it away, and run the same command again")
     if folder.exists():
         names = (folder.with_name(f"{folder.name}.old{n or ''}") for n in count())
         old = next(name for name in names if not os.path.lexists(name))
-    draft.journal.begin_finish(old.name if old else None, folder.stat().st_ino if old else None)
+    replaced = _identify(folder)
+    draft.journal.begin_finish(
+        _identify(draft.folder) or [], old.name if old else None, replaced[0] if replaced else None
+    )
     if old:
         rename(folder, old)
     try:
@@ -222,12 +231,13 @@ def _take_place(draft: Draft, folder: Path) -> None:
 
 def _finish_interrupted(folder: Path, journal: Journal) -> bool:
     """Do what is left of ``_take_place`` where a run was stopped in it; say whether the output has its place now."""
-    if journal.finish is None:
+    finish = journal.finish
+    if finish is None:
         return False
     draft, old = partial_folder(folder), None
-    if journal.finish["old"]:
-        old = folder.with_name(journal.finish["old"])
-        if not old.exists() or old.stat().st_ino != journal.finish["inode"]:
+    if finish["old"]:
+        old = folder.with_name(finish["old"])
+        if not old.exists() or old.stat().st_ino != finish["inode"]:
             old = None
     if old and not folder.exists():
         rename(draft if draft.exists() else old, folder)
@@ -236,7 +246,13 @@ def _finish_interrupted(folder: Path, journal: Journal) -> bool:
     if old and old.exists():
         _delete(old)
     journal.clear()
-    return folder.exists()
+    # The draft may have been deleted meanwhile, or another output put here.
+    return bool(_identify(folder) == finish["draft"])
+
+
+def _identify(folder: Path) -> list[int] | None:
+    """Return inode and time of a folder; the inode of one that was deleted is soon another's."""
+    return [folder.stat().st_ino, folder.stat().st_mtime_ns] if folder.exists() else None
 
 
 def _delete(old: Path) -> None:

@@ -37,7 +37,7 @@ class Schedule:
         tasks: in the order in which they are to be done.
         window: how many are open at a time.
         order: in which the blocks of a tensor are taken, given their number.
-        small: names of tensors that are done by a single worker, each of one block.
+        small: names of tensors that are done by a single worker, from start to end.
     """
 
     def __init__(
@@ -108,8 +108,8 @@ class Schedule:
         finished = False
         while not finished and not self.stopped:
             task.prepare(reader)
-            if task.blocks:
-                task.do_block(0, reader)
+            for block in range(task.blocks):
+                task.do_block(block, reader)
             finished = task.conclude(reader)
 
     def _open_pass(self, entry: Open, reader: Reader) -> None:

@@ -15,16 +15,19 @@ from smelt.running.hashing import Follower
 from smelt.running.journal import Claim, Journal, digest_of
 from smelt.running.nonfinite import Counts
 from smelt.running.sources import Reader
-from smelt.tensors.platform import File, open_file, read_at, reserve, sync_file, write_at
+from smelt.tensors.platform import File, count_allowed_files, open_file, read_at, reserve, sync_file, write_at
 from smelt.tensors.shards import Shard
 
 Bytes = NDArray[np.uint8]
+
+# Of the files that the process may have open, how many there may be for another one to stay open.
+_KEPT_SHARE = 0.25
 
 
 class Sink(Protocol):
     """Takes the bytes of outputs, from many threads, in any order."""
 
-    def verifications(self) -> Sequence[Verification]:
+    def verifications(self) -> Sequence[Readback]:
         """Return the tasks that read back what an earlier run has written, to be done before anything is asked."""
 
     def kept(self, name: str, start_byte: int, stop_byte: int) -> Counts | None:
@@ -40,18 +43,45 @@ class Sink(Protocol):
         """Let go of everything."""
 
 
+class WeightFile:
+    """A file that is written; where many are open already, it is opened for each use.
+
+    Args:
+        path: what stands there and has the file's size is written into.
+        size_bytes: of the file.
+
+    Raises:
+        RunError: when there is no room for it.
+    """
+
+    def __init__(self, path: Path, size_bytes: int) -> None:
+        self.path = path
+        file = _open_reserved(path, size_bytes)
+        # The system numbers open files from the lowest that is free, so the number tells how many are open.
+        self._kept = file if file.number < _KEPT_SHARE * count_allowed_files() else None
+
+    def borrow(self) -> File:
+        """Return it open; whoever lets go of it last closes it."""
+        return self._kept or open_file(self.path, "r+b")
+
+    def close(self) -> None:
+        """Close it where it was kept open."""
+        if self._kept:
+            self._kept.close()
+
+
 @dataclass(frozen=True)
 class Place:
     """Where the bytes of a tensor are, and what of them an earlier run has left: verified claims by their start."""
 
-    file: File
+    file: WeightFile
     follower: Follower
     offset: int
     size_bytes: int
     kept: dict[int, Claim] = field(default_factory=dict)
 
 
-class Verification:
+class Readback:
     """A task that reads back what the journal claims of a tensor; what has its digest is kept.
 
     Args:
@@ -73,7 +103,7 @@ class Verification:
         """Verify one claim."""
         claim, place = self._claims[number], self._place
         data = reader.buffer("verified", claim.stop - claim.start)[: claim.stop - claim.start]
-        read_at(place.file, data, place.offset + claim.start)
+        read_at(place.file.borrow(), data, place.offset + claim.start)
         if digest_of(data, claim.counts) == claim.digest:
             place.kept[claim.start] = claim
             place.follower.add(place.offset + claim.start, place.offset + claim.stop)
@@ -97,7 +127,7 @@ class FileSink:
 
     def __init__(self, plan: Plan, folder: Path, journal: Journal) -> None:
         self._journal = journal
-        self._files: dict[str, tuple[File, Follower]] = {}
+        self._files: dict[str, tuple[WeightFile, Follower]] = {}
         self._places: dict[str, Place] = {}
         try:
             for shard in plan.shards:
@@ -107,9 +137,9 @@ class FileSink:
             raise
 
     def _create(self, shard: Shard, folder: Path) -> None:
-        file = _open_reserved(folder / shard.file_name, shard.size_bytes)
+        file = WeightFile(folder / shard.file_name, shard.size_bytes)
         try:
-            write_at(file, shard.header, 0)
+            write_at(file.borrow(), shard.header, 0)
             follower = Follower(folder / shard.file_name, shard.size_bytes)
         except BaseException:
             file.close()
@@ -119,13 +149,13 @@ class FileSink:
         for name, stored in shard.tensors.items():
             self._places[name] = Place(file, follower, len(shard.header) + stored.start, stored.spec.size_bytes)
 
-    def verifications(self) -> Sequence[Verification]:
+    def verifications(self) -> Sequence[Readback]:
         """Return a task per tensor of which the journal claims anything."""
         claims: dict[str, list[Claim]] = {}
         for claim in self._journal.claims.values():
             if claim.tensor in self._places and claim.stop <= self._places[claim.tensor].size_bytes:
                 claims.setdefault(claim.tensor, []).append(claim)
-        return [Verification(name, found, self._places[name]) for name, found in claims.items()]
+        return [Readback(name, found, self._places[name]) for name, found in claims.items()]
 
     def kept(self, name: str, start_byte: int, stop_byte: int) -> Counts | None:
         """Follow the verified claims from ``start_byte`` on, and add up their counts."""
@@ -143,17 +173,13 @@ class FileSink:
         """Write at the tensor's place in its file."""
         place = self._places[name]
         start = place.offset + start_byte
-        write_at(place.file, data, start)
+        write_at(place.file.borrow(), data, start)
         self._journal.claim(name, start_byte, data, counts)
         place.follower.add(start, start + len(data))
 
     def complete(self) -> Mapping[str, str]:
         """Wait until the bytes are on the disk; what is not hashed yet is hashed meanwhile."""
-        for _, follower in self._files.values():
-            follower.release()
-        for file, _ in self._files.values():
-            sync_file(file)
-        return {name: follower.finish() for name, (_, follower) in self._files.items()}
+        return {name: _complete(file, follower) for name, (file, follower) in self._files.items()}
 
     def close(self) -> None:
         """Close the files."""
@@ -162,13 +188,18 @@ class FileSink:
             file.close()
 
 
+def _complete(file: WeightFile, follower: Follower) -> str:
+    follower.release()
+    sync_file(file.borrow())
+    return follower.finish()
+
+
 def _open_reserved(path: Path, size_bytes: int) -> File:
-    if path.exists():
-        if path.stat().st_size == size_bytes:
-            return open_file(path, "r+b")
-        path.unlink()
-    file = open_file(path, "x+b")
-    try:
+    found = path.exists() and path.stat().st_size == size_bytes
+    if not found:
+        path.unlink(missing_ok=True)
+    file = open_file(path, "r+b" if found else "x+b")
+    try:  # also where it was found: whoever made it may have been stopped before it had its room
         reserve(file, size_bytes)
     except BaseException:
         file.close()
@@ -187,7 +218,7 @@ class MemorySink:
             self._bytes[spec.name] = np.empty(spec.size_bytes, np.uint8)
             self.arrays[spec.name] = self._bytes[spec.name].view(spec.dtype.array).reshape(spec.shape)
 
-    def verifications(self) -> Sequence[Verification]:
+    def verifications(self) -> Sequence[Readback]:
         """Nothing was written before."""
         return []
 

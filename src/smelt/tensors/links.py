@@ -8,13 +8,15 @@ output, which gets published: a folder that came from somebody else could hold `
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from smelt.errors import InputError
 from smelt.tensors.quoting import quote
 
 MOST_BYTES = 200_000_000  # of a file that is read whole; tokenizers reach 40 MB
-_SNAPSHOTS = "snapshots"  # the hub's cache: REPOSITORY/snapshots/COMMIT, whose files are links into REPOSITORY/blobs
+# The hub's cache: models--OWNER--NAME/snapshots/COMMIT, whose files are links into models--OWNER--NAME/blobs.
+_SNAPSHOT = re.compile(r"models--[^/]+/snapshots/[0-9a-f]{40}")
 
 
 def check_readable(path: Path, where: str) -> None:
@@ -55,7 +57,7 @@ def check_snapshot(folder: Path, where: str) -> None:
 
 
 def _home(folder: Path) -> Path:
-    return folder.parent.parent if folder.parent.name == _SNAPSHOTS else folder
+    return folder.parent.parent if _SNAPSHOT.fullmatch("/".join(folder.parts[-3:])) else folder
 
 
 def _check_inside(path: Path, home: Path, where: str) -> None:

@@ -196,7 +196,8 @@ def reserve(file: File, size_bytes: int) -> None:
     with _named(file.path, verb):
         file.stream.truncate(size_bytes)
     if size_bytes and hasattr(os, "posix_fallocate"):
-        with _named(file.path, verb, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+        # EBADF is glibc's answer for a file that is appended to, on file systems that cannot.
+        with _named(file.path, verb, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EBADF):
             os.posix_fallocate(file.stream.fileno(), 0, size_bytes)
 
 
