@@ -56,6 +56,8 @@ class Slot:
 
 # Machine code cannot be unloaded and depends on its key alone: a second copy would only cost memory and time.
 _SLOTS: dict[str, Slot] = {}
+# One at a time: compiling sets the warnings of the process aside, and two threads at once would not put them back.
+_COMPILING = threading.Lock()
 
 
 def load_kernel(source: str, function: str, signature: Any, *, version: int, folder: Path | None = None) -> Kernel:
@@ -81,7 +83,8 @@ def load_kernel(source: str, function: str, signature: Any, *, version: int, fol
         slot = _SLOTS.setdefault(digest, Slot())
         with slot.lock:
             if slot.kernel is None:
-                slot.kernel = _compile(source, function, signature, Entry(digest, _locate(digest, folder)))
+                with _COMPILING:
+                    slot.kernel = _compile(source, function, signature, Entry(digest, _locate(digest, folder)))
             return slot.kernel
     except Exception as error:
         reason = next(iter(str(error).splitlines()), "no reason given")
