@@ -29,11 +29,14 @@ themselves and from the table below, and both may be wrong.
 
 ## What an input says
 
-The front matter of its `README.md` (`license`, `license_name`, `license_link`; lists too), and its files `LICENSE`,
-`COPYING` and `NOTICE`, which are recognised by phrases of their texts. Several licences of one input all hold at once.
-`other` without a name means the licence file. A licence file that is not recognised beside a card that names a known
-licence makes the input *unknown*; so does a card that cannot be read, and one that says nothing: then all rights are
-reserved. A name that is not in the table stays what it is, and nothing is assumed about its conditions.
+The front matter of its `README.md` (`license`, `license_name`, `license_link`; lists too), and every file with
+`license`, `licence`, `copying` or `notice` in its name (`.py` and `.json` aside), which is recognised by phrases of its
+text. Several licences of one input all hold at once. `other` and no more means the licence file that the card links
+to, or any that does not speak of code alone. A name that is not in the table stays what it is, and nothing is assumed
+about its conditions; the one licence file that is not recognised beside it is its text. *Unknown* are: a card that
+speaks of its licence in a way that cannot be read, or links from a known licence to other terms; any other licence file
+that is not recognised, or that has words against commercial use which the known text has not; and an input that says
+nothing: then all rights are reserved.
 
 ## Under which licence a merge stands
 

@@ -1,4 +1,4 @@
-"""What stands around the weights: indices, links, configurations, tokenizers, code, pickles."""
+"""What stands around the weights: indices, configurations, tokenizers, code, pickles."""
 
 import json
 import os
@@ -8,7 +8,6 @@ from refusals import RECIPE, refuse, write_models, write_weights
 
 import smelt
 import tiny
-from smelt.errors import SmeltError
 from smelt.tensors import json_text, links
 
 INDEX = "model.safetensors.index.json"
@@ -85,66 +84,6 @@ def test_an_index_of_millions_of_values_or_bytes(here, index, monkeypatch):
     assert "it has more than 1,000 values" in refuse_index(here, b"[" * 2000)
     monkeypatch.setattr(links, "MOST_BYTES", 10_000)
     assert "20000 bytes; a file beside the weights may have" in refuse_index(here, b" " * 20_000)
-
-
-# links
-
-
-def test_weights_of_ones_own_may_be_links_and_files_that_are_copied_may_not(here):
-    write_models(here)
-    (here / "elsewhere").mkdir()
-    (here / "b" / "model.safetensors").rename(here / "elsewhere" / "w")
-    (here / "b" / "model.safetensors").symlink_to(here / "elsewhere" / "w")
-    (here / "b").rename(here / "real")
-    (here / "b").symlink_to(here / "real")
-    assert smelt.plan(RECIPE).outputs
-    (here / "secret").write_text("{}")
-    (here / "a" / "generation_config.json").symlink_to(here / "secret")
-    with pytest.raises(SmeltError, match=r"a: generation_config.json: a link that leads out of its folder"):
-        smelt.merge(RECIPE, here / "out")
-    assert not (here / "out").exists()
-    (here / "a" / "generation_config.json").unlink()
-    (here / "a" / "config.json").rename(here / "a" / "inside.txt")
-    (here / "a" / "config.json").symlink_to("inside.txt")
-    assert smelt.plan(RECIPE).config
-    (here / "a" / "config.json").unlink()
-    (here / "a" / "config.json").symlink_to(here / "real" / "config.json")
-    assert "config.json: a link that leads out of its folder" in refuse()
-
-
-def write_snapshot(cache, commit="c" * 40):
-    """Write a model as the hub's cache keeps it, and return the snapshot and the folder of the blobs."""
-    repository = cache / "models--org--name"
-    snapshot, blobs = repository / "snapshots" / commit, repository / "blobs"
-    tiny.save_llama(repository / "plain", 1)
-    snapshot.mkdir(parents=True)
-    blobs.mkdir()
-    for number, path in enumerate(sorted((repository / "plain").iterdir())):
-        path.rename(blobs / str(number))
-        (snapshot / path.name).symlink_to(f"../../blobs/{number}")
-    (repository / "plain").rmdir()
-    return snapshot, blobs
-
-
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
-def test_a_snapshot_leads_into_its_own_repository_only(here, name):
-    snapshot, blobs = write_snapshot(here)
-    links.check_snapshot(snapshot, "org/name")
-    assert smelt.Checkpoint(snapshot).config
-    (here / "outside").write_bytes((blobs / "1").read_bytes())
-    (snapshot / name).unlink(missing_ok=True)
-    (snapshot / name).symlink_to("../../../outside")
-    with pytest.raises(smelt.InputError, match=f"^org/name: {name}: a link that leads out of its folder"):
-        links.check_snapshot(snapshot, "org/name")
-
-
-def test_a_link_to_nothing_is_an_absent_file_and_a_link_to_itself_is_refused(here):
-    write_models(here)
-    (here / "b" / "gone.json").symlink_to("/nowhere")
-    assert smelt.Checkpoint("b").files == ("config.json",)
-    assert smelt.plan(RECIPE).outputs
-    (here / "b" / "loop.json").symlink_to("loop.json")
-    assert "b: cannot be read: Too many levels of symbolic links" in refuse()
 
 
 # configurations, tokenizers, code
@@ -259,17 +198,26 @@ def test_code_of_a_model_is_copied_and_never_imported(here):
     assert sorted(os.listdir(here)) == ["a", "b", "out"]
 
 
-def test_a_readme_is_neither_read_nor_copied(here):
+def test_a_readme_is_read_for_its_licence_and_not_copied(here):
     write_models(here)
-    (here / "a" / "README.md").write_bytes(b"---\n&a [*a]\n\xff\x1b[2J" + b"---\n" * 1000)
-    smelt.merge(RECIPE, here / "out")
-    assert b"\x1b" not in (here / "out" / "README.md").read_bytes()
+    start = b"---\nlicense: mit\n---\n"
+    (here / "b" / "README.md").write_bytes(start)
+    for content, licence in ((start + b"\x1b[2Jtext", b"mit"), (b"---\n&a [*a]\n\xff\x1b[2J---\n", b"unknown")):
+        (here / "a" / "README.md").write_bytes(content)
+        smelt.merge(RECIPE, here / "out", force=True)
+        card = (here / "out" / "README.md").read_bytes()
+        assert b"\x1b" not in card
+        assert b"license: " + licence in card
 
 
 def test_files_with_strange_names_stay_in_the_output(here):
     write_models(here)
     for name in ("..json", "a\nb.json", "-rf.json", "\x1b[2J.json", "~.json", "é.json"):
         (here / "a" / name).write_text("{}")
+    (here / "a" / "LICENSE\x1b[2J").write_text("x")
     write_weights(here / "a" / "x\ny.bin", {})
     smelt.merge(RECIPE, here / "out")
+    copied = {"-rf.json", "~.json", "é.json"}
+    assert copied <= set(os.listdir(here / "out"))
+    assert all(name.isprintable() for name in os.listdir(here / "out"))
     assert sorted(os.listdir(here)) == ["a", "b", "out"]

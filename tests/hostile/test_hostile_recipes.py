@@ -10,7 +10,7 @@ from refusals import RECIPE, check_message, refuse, write_models
 import smelt
 from smelt.recipes.reading import LARGEST_BYTES, read
 
-LONG = "x" * 200_000
+LONG = "x" * 90_000
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 10)}]\n" for n in range(12))
 CASES = {
     "laughs": (LAUGHS, "more than 100,000 values once aliases are expanded"),
@@ -21,7 +21,7 @@ CASES = {
     ),
     "alias in itself": ("a: &a {b: *a}\n", "or an alias holds itself"),
     "merge of itself": ("a: &a {<<: *a}\n", "or an alias holds itself"),
-    "deep lists": ("[" * 100_000 + "\n", "nested deeper than 40 levels"),
+    "deep lists": ("[" * 90_000 + "\n", "nested deeper than 40 levels"),
     "deep mappings": ("{a: " * 10_000 + "\n", "nested deeper than 40 levels"),
     "deep by indents": ("\n".join(" " * n + "a:" for n in range(300)) + "\n", "nested deeper than 40 levels"),
     "object": ("a: !!python/object/apply:os.system ['touch was_here']\n", "has no meaning in a recipe"),
@@ -46,7 +46,7 @@ CASES = {
         r"'org/name': '/etc\x1b' cannot be a branch, tag or commit",
     ),
     "model with an escape": (RECIPE.replace("model: b", r'model: "./\e[2Jx"'), r"'./\x1b[2Jx': no such file"),
-    "large": (RECIPE + "# " + "x" * LARGEST_BYTES, "more than 250 kB; a recipe is a short text"),
+    "large": (RECIPE + "# " + "x" * LARGEST_BYTES, "more than 100 kB; a recipe is a short text"),
     "digits": (RECIPE + f"seed: {'9' * 5000}\n", "'seed' must be a whole number"),
     "digits in hexadecimal": (RECIPE + f"seed: 0x{'f' * 5000}\n", "recipe:7: a number of more than 3,000 digits"),
     "digits in a range": (
@@ -54,7 +54,8 @@ CASES = {
         f"  - {{model: a, layer_range: [0, 0x{'f' * 5000}]}}\n  - {{model: b, layer_range: [0, 1]}}\n",
         "recipe:6: a number of more than 3,000 digits",
     ),
-    "digits to the base of 60": (RECIPE + f"seed: 1{':1' * 20_000}\n", "a number of more than 3,000 digits"),
+    "digits to the base of 60": (RECIPE + f"seed: 1{':1' * 20_000}\n", "'seed' must be a whole number"),
+    "fractions to the base of 60": (RECIPE + f"seed: 1{':1' * 20_000}.5\n", "'seed' must be a whole number"),
 }
 
 
@@ -68,6 +69,11 @@ def test_one_line_names_recipe_and_fault(name, here):
     assert not (here / "was_here").exists()
 
 
+def test_thousands_of_merged_mappings_take_no_time_in_their_square(here):
+    merged = ",".join(f"{{k{n}: 0}}" for n in range(6_000))
+    assert "a recipe has no key 'x'" in refuse(f"x: {{<<: [{merged}]}}\n" + RECIPE)
+
+
 def test_a_recipe_without_an_end_is_not_read_to_it(here, monkeypatch):
     class Endless(io.RawIOBase):
         def readable(self):
@@ -79,7 +85,7 @@ def test_a_recipe_without_an_end_is_not_read_to_it(here, monkeypatch):
 
     monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BufferedReader(Endless())))
     for source in ("-", "/dev/zero"):
-        with pytest.raises(smelt.InputError, match="more than 250 kB; a recipe is a short text") as caught:
+        with pytest.raises(smelt.InputError, match="more than 100 kB; a recipe is a short text") as caught:
             read(source)
         check_message(caught.value)
 

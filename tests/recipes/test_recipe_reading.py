@@ -157,7 +157,7 @@ def test_documents_come_in_the_order_of_their_use():
 
 def test_a_long_chain_of_documents():
     part = "merge_method: linear\nparameters: {weight: 1}\nmodels: "
-    chain = "---\n".join(f"name: n{i}\n{part}[{{model: n{i + 1}}}]\n" for i in range(1500))
+    chain = "---\n".join(f"name: n{i}\n{part}[{{model: n{i + 1}}}]\n" for i in range(1100))
     assert read_text(chain, "recipe.yml").result.name == "n0"
 
 
@@ -181,7 +181,7 @@ def test_from_a_file_from_text_and_from_standard_input(tmp_path, monkeypatch):
         ("recpe.yml", "recpe.yml: there is no such recipe file; did you mean 'recipe.yml'?"),
         ("x" * 30, f"{'x' * 30}: there is no such recipe file."),
         ("latin.yml", "latin.yml:2: byte 0xe9 is not UTF-8, the encoding of recipes"),
-        ("large.yml", "large.yml: more than 250 kB; a recipe is a short text"),
+        ("large.yml", "large.yml: more than 100 kB; a recipe is a short text"),
         ("folder", "folder: cannot be read as a recipe: "),
     ],
 )

@@ -80,9 +80,9 @@ def test_the_bytes_are_those_that_torch_saved(tmp_path, kind):
 
 def test_safetensors_come_first(tmp_path):
     folder = write(tmp_path / "m")
-    assert find_pickled(folder) == ("pytorch_model.bin",)
+    assert find_pickled(folder, folder).names == ("pytorch_model.bin",)
     (folder / "model.safetensors").write_bytes(b"")
-    assert find_pickled(folder) == ()
+    assert find_pickled(folder, folder) is None
 
 
 def test_the_fingerprint_tells_a_changed_file(tmp_path):
@@ -111,7 +111,9 @@ class Evil:
 
 def test_a_malicious_pickle_is_refused_and_not_run(tmp_path):
     folder = write(tmp_path / "m", {"w": Evil(tmp_path / "was_here")})
-    assert "m/pytorch_model.bin: torch refuses to read it as weights alone: Weights only load failed" in refuse(folder)
+    assert "m/pytorch_model.bin: torch refuses to read it as weights alone: it is damaged, or would run" in refuse(
+        folder
+    )
     assert not (tmp_path / "was_here").exists()
     pickle.loads(pickle.dumps(Evil(tmp_path / "was_here")))  # it would have
     assert (tmp_path / "was_here").exists()
@@ -142,10 +144,10 @@ def test_broken_files(tmp_path):
     content = (folder / "pytorch_model.bin").read_bytes()
     for broken in (content[: len(content) // 2], content[:4], content[:200] + b"\xff" * 100 + content[300:]):
         (folder / "pytorch_model.bin").write_bytes(broken)
-        assert "m/pytorch_model.bin: torch refuses" in refuse(folder)
+        assert "m/pytorch_model.bin: " in refuse(folder)
     with zipfile.ZipFile(folder / "pytorch_model.bin", "w") as file:
         file.writestr("x", "y")
-    assert "m/pytorch_model.bin: torch refuses" in refuse(folder)
+    assert "m/pytorch_model.bin: it holds 0 records named data.pkl and not one" in refuse(folder)
     torch.save(TENSORS, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
     assert "m: only pytorch_model.bin and no safetensors weights; convert with transformers" in refuse(folder)
 
@@ -157,11 +159,56 @@ def test_an_index_outside_its_folder(tmp_path, name):
     assert f"m: {INDEX}" in refuse(folder)
 
 
-def test_a_tensor_in_two_files(tmp_path):
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ({"w": "a.bin", "v": "b.bin"}, f"tensor 'w' is in b.bin, but {INDEX} gives it to a.bin"),
+        ({"v": "a.bin"}, f"tensor 'w' is in a.bin, but {INDEX} does not name it"),
+        ({"w": "a.bin", "v": "a.bin"}, f"{INDEX} names tensor 'v', which is not in a.bin"),
+        ({"w": "a.bin", "v": "pipe.bin"}, f"{INDEX} names a file that is not there: 'pipe.bin'"),
+    ],
+)
+def test_an_index_that_disagrees_with_its_files(tmp_path, index, message):
     folder = write(tmp_path / "m", {"w": torch.ones(2)}, "a.bin")
     write(folder, {"w": torch.ones(2)}, "b.bin")
-    (folder / INDEX).write_text(json.dumps({"weight_map": {"w": "a.bin", "v": "b.bin"}}))
-    assert "tensor 'w' is in b.bin and in a file before it" in refuse(folder)
+    os.mkfifo(folder / "pipe.bin")
+    (folder / INDEX).write_text(json.dumps({"weight_map": index}))
+    assert message in refuse(folder)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    (tmp_path / "m").mkdir()
+    os.mkfifo(tmp_path / "m" / "pytorch_model.bin")
+    assert "m: no weights" in refuse(tmp_path / "m")
+
+
+def replace_pickle(path, pickled_bytes, compression=zipfile.ZIP_STORED):
+    """Write a file of torch whose pickle is another one."""
+    with zipfile.ZipFile(path, "w", compression) as file:
+        file.writestr("archive/data.pkl", pickled_bytes)
+        file.writestr("archive/version", "3\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x80\x02c__builtin__\nbytearray\nJ\x00\xca\x9a\x3b\x85R.", "its pickle calls 'bytearray'"),
+        (b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00a\x85R.", "its pickle calls 'encode'"),
+        (b"\x80\x02" + b"]" * 600_000 + b".", "its pickle has more than 500,000 steps"),
+        (b"\x80\x02" + b"N" * 5_000_000 + b".", "its data.pkl has more than 4 MB"),
+        (b"\x80\x02(", "is damaged, or no file that torch.save has written since torch 1.6"),
+    ],
+)
+def test_a_pickle_that_would_take_the_memory_is_not_given_to_torch(tmp_path, content, message):
+    folder = write(tmp_path / "m")
+    replace_pickle(folder / "pytorch_model.bin", content)
+    assert f"m/pytorch_model.bin: {message}" in refuse(folder)
+
+
+def test_compressed_records_are_not_inflated(tmp_path):
+    folder = write(tmp_path / "m")
+    replace_pickle(folder / "pytorch_model.bin", bytes(10_000_000), zipfile.ZIP_DEFLATED)
+    assert "m/pytorch_model.bin: its records are compressed" in refuse(folder)
 
 
 def test_without_torch_the_line_says_how_to_get_it(tmp_path, monkeypatch):

@@ -9,9 +9,8 @@ from pathlib import PurePath
 from smelt.tensors.checkpoint import CONFIG_NAME, Checkpoint
 
 # Tokenizers, generation settings, processors, custom code and the licence belong to the model and travel with it.
-COPIED = re.compile(
-    r".*\.(json|jinja|model|tiktoken|py|vocab|bpe)|(vocab|merges|special_tokens).*\.txt|(?i:.*(LICEN[CS]E|COPYING|NOTICE).*)"
-)
+COPIED = re.compile(r".*\.(json|jinja|model|tiktoken|py|vocab|bpe)|(vocab|merges|special_tokens).*\.txt")
+LICENCE_FILE = re.compile(r"(?!.*\.(py|json)$).*(licen[cs]e|copying|notice).*", re.ASCII | re.IGNORECASE)
 TOKENIZER = re.compile(
     r"tokenizer.*|special_tokens_map\.json|added_tokens\.json|(vocab|merges)\..*|chat_template.*|"
     r".*\.(model|tiktoken|spm|bpe)|tokenization_.*\.py"
@@ -24,17 +23,21 @@ LEFT = re.compile(
 
 
 def choose_copies(checkpoints: Sequence[Checkpoint], home: int, tokenizer: int) -> Iterator[tuple[int, str]]:
-    """Yield the files that the result carries over, byte for byte; the tokenizer may come from another checkpoint."""
+    """Yield the files that the result carries over, byte for byte; the tokenizer may come from another checkpoint.
+
+    Names that cannot be printed stay behind: they would reach the terminal of whoever lists the result.
+    """
     for name in checkpoints[home].files:
         if (
             name != CONFIG_NAME
-            and COPIED.fullmatch(name)
+            and name.isprintable()
+            and (COPIED.fullmatch(name) or LICENCE_FILE.fullmatch(name))
             and not LEFT.fullmatch(name)
             and not TOKENIZER.fullmatch(name)
         ):
             yield home, name
     for name in checkpoints[tokenizer].files:
-        if TOKENIZER.fullmatch(name):
+        if name.isprintable() and TOKENIZER.fullmatch(name):
             yield tokenizer, name
 
 

@@ -113,12 +113,11 @@ def known_licences() -> Mapping[str, Licence]:
 def find_licence(name: str) -> Licence:
     """Return the licence that a card calls ``name``: a known one, else one of that name of which nothing is known.
 
-    A name with other signs than a hub identifier has is an unknown licence: they may say what is added to a known one.
+    A name that is long, or has other signs than the hub's own, is an unknown licence: they may restrict a known one.
     """
-    words = name.casefold().strip()
-    if not re.fullmatch(r"[a-z0-9.+]+([ _-]+[a-z0-9.+]+)*", words):
+    plain = re.sub(r"[\s_-]+", "-", name.strip().lower())
+    if len(plain) > _LONGEST_NAME or not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", plain):
         return known_licences()["unknown"]
-    plain = re.sub(r"[ _-]+", "-", words)[:_LONGEST_NAME].strip("-.") or "unknown"
     return known_licences().get(plain) or replace(known_licences()["other"], identifiers=(plain,), title=plain)
 
 
@@ -128,7 +127,7 @@ def combine_licences(inputs: Sequence[StatedLicences]) -> Licensing:
     Args:
         inputs: what each input says, at least one.
     """
-    found = list(dict.fromkeys(licence for stated in inputs for licence in stated.licences))
+    found = list(dict.fromkeys(_own(licence, stated.label) for stated in inputs for licence in stated.licences))
     unknown = [stated.label for stated in inputs if any(licence.family == "unknown" for licence in stated.licences)]
     return Licensing(
         tuple(inputs),
@@ -136,6 +135,11 @@ def combine_licences(inputs: Sequence[StatedLicences]) -> Licensing:
         tuple(dict.fromkeys(f"{licence.name}: {duty}" for licence in found for duty in licence.duties)),
         tuple(dict.fromkeys([*_warn_of_unknown(inputs), *_warn_of_conflicts(found)])),
     )
+
+
+def _own(licence: Licence, label: str) -> Licence:
+    """Return the licence of one input: without a name, it is another than the unnamed one of any other input."""
+    return replace(licence, title=f"the licence of {label}") if licence.name == "other" else licence
 
 
 def _choose(found: Sequence[Licence], unknown: Sequence[str]) -> tuple[str, str | None, str | None, str]:
@@ -151,12 +155,22 @@ def _choose(found: Sequence[Licence], unknown: Sequence[str]) -> tuple[str, str 
         )
     if not covering:
         names = _names([one for one in found if not any(_is_stricter(other, one) for other in found)])
-        reason = f"none of {_listed(names)} covers the conditions of the others, so they all hold at once"
-        return "other", "-and-".join(names), None, reason
+        if len(names) == 1:
+            reason = f"the inputs mean different licences by {names[0]}, so they all hold at once"
+        else:
+            reason = f"none of {_listed(names)} covers the conditions of the others, so they all hold at once"
+        return "other", None if names == ["other"] else "-and-".join(names), None, reason
     chosen = max(covering, key=_rank)
-    others = [name for name in names if name != chosen.name]
-    reason = f"the conditions of {chosen.name} cover those of {_listed(others)}" if others else ""
-    return *_card_fields(chosen), reason or f"every input is under {chosen.name}"
+    return *_card_fields(chosen), _say_why(chosen, [name for name in names if name != chosen.name])
+
+
+def _say_why(chosen: Licence, others: Sequence[str]) -> str:
+    """Return why the merge may be shared under ``chosen`` alone."""
+    if not others:
+        return f"every input is under {chosen.name}"
+    if chosen.family == "custom":
+        return f"{_listed(others)} would allow other conditions, but those of {chosen.name}, not known here, hold too"
+    return f"the conditions of {chosen.name} cover those of {_listed(others)}"
 
 
 def _covers(one: Licence, other: Licence) -> bool:

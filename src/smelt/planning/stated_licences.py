@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 import yaml
 
 from smelt.errors import InputError
+from smelt.planning.files import LICENCE_FILE
+from smelt.planning.licence_texts import recognise_licences, restricts_use
 from smelt.planning.licences import (
     Licence,
     Licensing,
@@ -23,17 +25,14 @@ from smelt.planning.licences import (
 from smelt.tensors.checkpoint import Checkpoint
 
 CARD_NAME = "README.md"
-LICENCE_FILE = re.compile(r"[^/]*(LICEN[CS]E|COPYING|NOTICE)[^/]*(?<!\.py)(?<!\.json)", re.IGNORECASE)
-# No licence that allows trade has these words; where they stand in a text, it is that one changed, or another.
-_RESTRICTING = re.compile(
-    r"non[- ]?commercial|research (use |purposes? )?only|only for research|commercial use is (forbidden|prohibited|not)"
-)
 _MOST_BYTES = 4_000_000  # of a card that are looked at; those with tables of results take half a megabyte
 _MOST_TEXT_BYTES = 200_000  # of a licence file
 _MOST_CHARACTERS = 2_000  # of the lines of a card that name the licence
 _MOST_NAMES = 20
 _KEY_LINE = re.compile(r"""(["']?)license(_name|_link)?\1\s*:""")
-_HIDDEN = re.compile(r"licen[cs]e|\\[xuU]", re.IGNORECASE)
+_ODD_KEY = re.compile(r"""[{?&*!]|"[^"]*\\""")  # may be any key
+_MENTION = re.compile(r"licen[cs]e", re.IGNORECASE)
+_DECORATION = re.compile(r"^https?://(www\.)?|(/legalcode|\.txt|\.md|\.html)?/?$")
 _LINK = re.compile(r"https?://[\w./~%?=&#:+@-]{1,300}", re.ASCII)
 
 
@@ -43,6 +42,7 @@ class _Found:
 
     licences: tuple[Licence, ...] = ()
     note: str | None = None
+    file: str | None = None  # which it links to
 
 
 def find_licensing(checkpoints: Sequence[Checkpoint], labels: Sequence[str]) -> Licensing:
@@ -63,32 +63,39 @@ def read_stated(checkpoint: Checkpoint, label: str) -> StatedLicences:
     texts = {name: _read_licence_file(checkpoint, name) for name in checkpoint.files if LICENCE_FILE.fullmatch(name)}
     places = {CARD_NAME: card, **texts} if card.note else _settle(card, texts)
     licences = dict.fromkeys(licence for found in places.values() for licence in found.licences)
-    notes = [f"{name} {found.note}" for name, found in places.items() if found.note is not None]
+    notes = [f"{_printable(name)} {found.note}" for name, found in places.items() if found.note is not None]
     if not licences:
         licences = {known_licences()["none"]: None}
         notes = ["nothing here names one, and then all rights are reserved"]
-    named = tuple(name for name, found in places.items() if found.licences)
+    named = tuple(_printable(name) for name, found in places.items() if found.licences)
     return StatedLicences(label, tuple(licences), named, tuple(notes))
 
 
 def _settle(card: _Found, texts: Mapping[str, _Found]) -> dict[str, _Found]:
     """Return what a card and the licence files say together, where the one explains the other."""
-    recognised = {name: found for name, found in texts.items() if any(map(_is_known, found.licences))}
+    plausible = [name for name in texts if not re.search("code|notice", name, re.IGNORECASE)]
+    linked = [name for name in plausible if card.file in (None, name)]
+    meant = linked or plausible
+    unread = [name for name in meant if not _is_recognised(texts[name])]
+    is_custom = any(licence.family == "custom" for licence in card.licences)
     is_vague = all(licence.name in ("other", "unknown", "none") for licence in card.licences)
-    leads_here = all(licence.link is None or licence.link.split("/")[-1] in texts for licence in card.licences)
-    if is_vague and leads_here and any("code" not in name.casefold() for name in recognised):
-        card = replace(card, licences=())  # it says 'other' or 'unknown' and no more: it means these
-    elif not recognised and any(licence.family == "custom" for licence in card.licences):
-        texts = {}  # a text that is not known is that one's
+    if is_vague and any(_is_recognised(texts[name]) for name in linked):
+        card = replace(card, licences=())  # it says 'other' or 'unknown' and no more: then it means these
+    elif is_custom and len(meant) == 1:  # then this one, where it is not recognised, is the text of what the card names
+        texts = {name: found for name, found in texts.items() if name not in unread}
     return {CARD_NAME: card, **texts}
+
+
+def _printable(name: str) -> str:
+    return name if name.isprintable() else ascii(name)
 
 
 def _unknown(note: str) -> _Found:
     return _Found((known_licences()["unknown"],), note)
 
 
-def _is_known(licence: Licence) -> bool:
-    return licence.family != "unknown"
+def _is_recognised(found: _Found) -> bool:
+    return any(licence.family != "unknown" for licence in found.licences)
 
 
 def _read_card(checkpoint: Checkpoint) -> _Found:
@@ -97,19 +104,37 @@ def _read_card(checkpoint: Checkpoint) -> _Found:
         fields = _read_fields(_licence_lines(text))
     except (InputError, ValueError, OverflowError, RecursionError, yaml.YAMLError):
         return _unknown("says something of its licence that cannot be read")
-    licences = [find_licence(name) for name in fields["license"]]
-    names, links = fields["license_name"], [_full_link(link, checkpoint) for link in fields["license_link"]]
-    if names:  # all that is said holds
-        named = [find_licence(name) for name in names]
+    licences, named = ([find_licence(name) for name in fields[key]] for key in ("license", "license_name"))
+    if any(find_licence(name).name == "unknown" != name.lower() for name in fields["license"] + fields["license_name"]):
+        return _unknown("names its licence in a way that is not known here")
+    if named:  # then 'other' stands for it, while a licence that is named besides holds too
         licences = [licence for licence in licences if licence.name != "other"] + named
-    link = next((link for link in links if link is not None), None)
-    return _Found(tuple(replace(one, link=link) if one.family == "custom" else one for one in licences))
+    return _follow_links(licences, fields["license_link"], checkpoint)
+
+
+def _follow_links(licences: Sequence[Licence], links: Sequence[str], checkpoint: Checkpoint) -> _Found:
+    """Return the licences of a card, those without known conditions with its first link that holds anywhere."""
+    full = next((link for link in (_full_link(link, checkpoint) for link in links) if link is not None), None)
+    is_custom = any(one.family == "custom" for one in licences)
+    if not is_custom and not all(_adds_nothing(link, licences, checkpoint) for link in links):
+        return _unknown("links to a licence that is not read here")
+    linked = tuple(replace(one, link=full) if one.family == "custom" else one for one in licences)
+    return _Found(linked, file=links[0].rsplit("/", 1)[-1] if links else None)
+
+
+def _adds_nothing(link: str, licences: Sequence[Licence], checkpoint: Checkpoint) -> bool:
+    """Say whether a link leads to a licence file, which then is read if it is here, or to a licence that is named."""
+    last = _DECORATION.sub("", link).rsplit("/", 1)[-1]
+    if link in checkpoint.files:
+        return LICENCE_FILE.fullmatch(link) is not None
+    known = [one for one in licences if one.link and _DECORATION.sub("", one.link) == _DECORATION.sub("", link)]
+    return bool(known) or last.lower() in ("license", "licence", "copying") or find_licence(last) in licences
 
 
 def _full_link(link: str, checkpoint: Checkpoint) -> str | None:
     """Return a link that holds outside the repository, or ``None`` where there is none."""
-    if checkpoint.repository and checkpoint.commit and LICENCE_FILE.fullmatch(link):
-        return f"https://huggingface.co/{checkpoint.repository}/blob/{checkpoint.commit}/{link}"
+    if checkpoint.repository and checkpoint.commit and link in checkpoint.files:
+        link = f"https://huggingface.co/{checkpoint.repository}/blob/{checkpoint.commit}/{link}"
     return link if _LINK.fullmatch(link) else None
 
 
@@ -117,23 +142,24 @@ def _licence_lines(text: str) -> str:
     """Return the lines of the front matter that speak of the licence, so that no more of it has to be parsed.
 
     Raises:
-        ValueError: when something else there may speak of it.
+        ValueError: when it speaks of the licence in another way, or has keys in which that cannot be seen.
     """
-    first, *lines = re.split(r"\r\n|\r|\n", text.lstrip())
+    first, *lines = re.split(r"\r\n?|\n", text.lstrip())
     if first.rstrip() != "---":
         return ""
+    end = next((number for number, line in enumerate(lines) if line.rstrip() == "---"), len(lines))
     kept: list[str] = []
     inside = False
-    for number, line in enumerate(lines):
-        if line.rstrip() == "---":
-            if not kept and _HIDDEN.search("\n".join(lines[:number])):
-                raise ValueError("a licence that is said in a way that is not read here")
-            return "\n".join(kept)
-        if line[:1] not in ("", " ", "\t", "-", "#", "\r"):
+    for line in lines[:end]:
+        if line[:1] not in ("", " ", "\t", "-", "#"):
             inside = _KEY_LINE.match(line) is not None
+            if _ODD_KEY.match(line):
+                raise ValueError("a key that is not plain")
         if inside:
             kept.append(line)
-    return ""
+    if (end == len(lines) or not kept) and any(_MENTION.search(line) for line in lines[:end]):
+        raise ValueError("no plain key")
+    return "\n".join(kept)
 
 
 def _read_fields(lines: str) -> Mapping[str, list[str]]:
@@ -165,32 +191,9 @@ def _read_licence_file(checkpoint: Checkpoint, name: str) -> _Found:
         content = checkpoint.read_file(name)[:_MOST_TEXT_BYTES]
     except InputError:
         return _unknown("cannot be read")
-    recognised = recognise_licences(content.decode("utf-8", "replace"))
-    if recognised or name.casefold().startswith("notice"):  # a notice often names nothing but the authors
+    text = content.decode("utf-8", "replace")
+    recognised = recognise_licences(text)
+    is_notice = "notice" in name.casefold() and not restricts_use(text)  # it often names nothing but the authors
+    if recognised or is_notice:
         return _Found(recognised)
     return _unknown("is no text that is known here")
-
-
-def recognise_licences(text: str) -> tuple[Licence, ...]:
-    """Return the licences whose text, or whose notice, ``text`` is; none where it is no text that is known."""
-    plain = " ".join(re.sub(r"[*\\_]", "", text.casefold()).split())
-    found = [licence for licence in dict.fromkeys(known_licences().values()) if _is_text_of(licence, plain)]
-    if _RESTRICTING.search(plain) and all(licence.commercial for licence in found):
-        return ()
-    return tuple(found)
-
-
-def _is_text_of(licence: Licence, plain: str) -> bool:
-    if licence.most_characters is not None and len(plain) > licence.most_characters:
-        return False
-    return any(_holds_in_order(plain, text.split(" … ")) for text in licence.texts)
-
-
-def _holds_in_order(plain: str, parts: Sequence[str]) -> bool:
-    position = 0
-    for part in parts:
-        found = plain.find(part, position)
-        if found < 0:
-            return False
-        position = found + len(part)
-    return True

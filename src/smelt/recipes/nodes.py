@@ -148,6 +148,8 @@ def _line(node: yaml.Node) -> int:
 
 def _scalar(node: yaml.ScalarNode) -> Scalar:
     """Return the YAML 1.1 meaning of a scalar; what is no number, boolean or null is text."""
+    if ":" in node.value:  # to YAML 1.1 a number to the base of 60: costly, and nobody's intention
+        return str(node.value)
     constructor = SafeConstructor()
     construct = {
         "null": constructor.construct_yaml_null,

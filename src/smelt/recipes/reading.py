@@ -25,7 +25,7 @@ KEYS = (
     *("name", "merge_method", *SHAPES, "base_model", "parameters", "dtype", "out_dtype"),
     *("tokenizer", "tokenizer_source", "chat_template", "seed"),
 )
-LARGEST_BYTES = 250_000  # so that a checkpoint given as a recipe is a message and not a wait; YAML takes 3 s for it
+LARGEST_BYTES = 100_000  # so that a checkpoint given as a recipe is a message and not a wait; YAML takes 1 s for it
 _LARGEST_BITS = 10_000  # of a whole number; Python writes no more than 4,300 digits into a message
 
 

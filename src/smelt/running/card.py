@@ -6,9 +6,9 @@ import yaml
 
 from smelt.algebra.catalogue import read_words
 from smelt.algebra.declare import Method
+from smelt.planning.files import LICENCE_FILE
 from smelt.planning.licences import Licensing, StatedLicences
 from smelt.planning.plan import Plan
-from smelt.planning.stated_licences import LICENCE_FILE
 from smelt.tensors.checkpoint import Checkpoint
 
 

@@ -14,11 +14,9 @@ from smelt.tensors import hub
 from smelt.tensors.arrays import Arrays
 from smelt.tensors.combination import Combination, Operand, as_combination
 from smelt.tensors.folder import Fingerprint, open_path
-from smelt.tensors.links import check_readable
 from smelt.tensors.locating import locate, nearest_sibling
 from smelt.tensors.pickled import find_pickled, open_pickled
 from smelt.tensors.platform import Buffer
-from smelt.tensors.shards import INDEX_NAME
 from smelt.tensors.spec import TensorSpec
 from smelt.tensors.weights import read_json
 
@@ -154,8 +152,6 @@ class Checkpoint:
         """
         if name not in self.files:
             raise InputError(f"{self.name}: no file '{name}'{nearest(name, self.files)} Files: {listing(self.files)}")
-        for folder in self._place.paths[:1]:
-            check_readable(folder / name, f"{self.name}: {name}")
         return self._place.read_file(name)
 
     @property
@@ -236,6 +232,5 @@ class Checkpoint:
     def _open_local(self, shown: Path) -> Place:
         if not self._path.is_dir() and not self._path.is_file():
             raise InputError(f"{shown}: neither a folder nor a file")  # such as a pipe, which would be waited for
-        check_readable(self._path / INDEX_NAME, f"{shown}: {INDEX_NAME}")
-        pickled = find_pickled(self._path)
+        pickled = find_pickled(self._path, shown)
         return open_pickled(self._path, shown, pickled) if pickled else open_path(self._path, shown)

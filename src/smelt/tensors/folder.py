@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smelt.errors import InputError, RunError
+from smelt.tensors.links import check_readable
 from smelt.tensors.platform import Buffer, File, advise_sequential, count_allowed_files, open_file, read_at
 from smelt.tensors.safetensors import hash_header, read_header
 from smelt.tensors.spec import TensorSpec
@@ -58,7 +59,7 @@ class LocalFiles:
 
     def read_file(self, name: str) -> bytes:
         """Return the content of one of ``files``."""
-        return read_whole(self._folder / name)
+        return read_whole(self._folder / name, f"{self._shown}: {name}")
 
     def read(self, name: str, start_byte: int, buffer: Buffer) -> None:
         """Fill ``buffer`` from the tensor's bytes from ``start_byte`` on."""
@@ -132,13 +133,26 @@ def open_folder(folder: Path, shown: Path, repository: str | None = None, commit
     Raises:
         InputError: when it holds no sound safetensors weights.
     """
-    try:
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
-    except OSError as error:
-        raise InputError(f"{shown}: cannot be read: {error.strerror}") from error
-    weights = find_weights(str(shown), names, lambda name: read_whole(folder / name))
+    names = list_files(folder, shown)
+    weights = find_weights(str(shown), names, lambda name: read_whole(folder / name, f"{shown}: {name}"))
     identity = ("hub", repository, commit) if repository else ("path", os.path.realpath(folder))
     return LocalFiles(shown, folder, weights, beside_weights(names), identity, repository, commit)
+
+
+def list_files(folder: Path, shown: Path) -> list[str]:
+    """Return the names of a folder's files in alphabetical order; pipes, devices and folders are left out.
+
+    Args:
+        folder: where it is, absolute.
+        shown: the same in the user's words, for messages.
+
+    Raises:
+        InputError: when it cannot be read.
+    """
+    try:
+        return sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+    except OSError as error:
+        raise InputError(f"{shown}: cannot be read: {error.strerror}") from error
 
 
 def beside_weights(names: list[str]) -> tuple[str, ...]:
@@ -146,16 +160,22 @@ def beside_weights(names: list[str]) -> tuple[str, ...]:
     return tuple(name for name in names if not is_weights(name) and not name.startswith("."))
 
 
-def read_whole(path: Path) -> bytes:
+def read_whole(path: Path, where: str | None = None) -> bytes:
     """Return a file's content.
 
+    Args:
+        path: the file.
+        where: its name for messages; without it, its path.
+
     Raises:
-        InputError: when it cannot be read.
+        InputError: when it cannot be read, leads out of its folder, or is larger than 200 MB.
     """
+    where = where or str(path)
+    check_readable(path, where)
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        raise InputError(f"{where}: cannot be read: {error.strerror}") from error
 
 
 def _open_weights(path: Path) -> File:

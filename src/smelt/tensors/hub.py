@@ -48,7 +48,7 @@ class RemoteFiles:
 
     def read_file(self, name: str) -> bytes:
         """Return the content of one of ``files``."""
-        return read_whole(self._folder / name)
+        return read_whole(self._folder / name, f"{self._repository}: {name}")
 
     def read(self, name: str, start_byte: int, buffer: Buffer) -> NoReturn:
         """Refuse: a run fetches the weights first."""
@@ -124,7 +124,7 @@ def _find_cached(repository: str, revision: str | None) -> Path | None:
     if INDEX_NAME not in names and SINGLE_NAME not in names:
         return None
     try:
-        find_weights(str(folder), names, lambda name: read_whole(folder / name))
+        find_weights(str(folder), names, lambda name: read_whole(folder / name, f"{repository}: {name}"))
     except InputError:
         return None
     return folder
@@ -142,7 +142,7 @@ def _open_remote(repository: str, revision: str | None) -> RemoteFiles:
     siblings = HfApi().model_info(repository, revision=commit, files_metadata=True).siblings or []
     sizes = {sibling.rfilename: sibling.size or 0 for sibling in siblings if "/" not in sibling.rfilename}
     where = _name(repository, revision)
-    weights = find_weights(where, sorted(sizes), lambda name: read_whole(folder / name))
+    weights = find_weights(where, sorted(sizes), lambda name: read_whole(folder / name, f"{where}: {name}"))
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
         found = pool.map(lambda name: _read_header(repository, commit, name, sizes[name]), weights.names)
         headers = dict(zip(weights.names, found, strict=True))

@@ -27,14 +27,14 @@ def check_readable(path: Path, where: str) -> None:
         where: its name for messages.
 
     Raises:
-        InputError: when it is a link that leads out of its folder (for a snapshot of the hub's cache: out of its
-            repository's folder), no file, or larger than 200 MB.
+        InputError: when it is a link that leads out of its folder (for a snapshot of the hub's cache: elsewhere than
+            into its repository's blobs), no file, or larger than 200 MB.
     """
     if not path.exists():
         return
     if not path.is_file():
         raise InputError(f"{where}: not a file")
-    _check_inside(path, _home(path.parent), where)
+    _check_inside(path, where)
     size_bytes = path.stat().st_size
     if size_bytes > MOST_BYTES:
         raise InputError(
@@ -43,7 +43,7 @@ def check_readable(path: Path, where: str) -> None:
 
 
 def check_snapshot(folder: Path, where: str) -> None:
-    """Check that all files of a snapshot in the hub's cache, weights too, are in the folder of their repository.
+    """Check that all files of a snapshot in the hub's cache, weights too, are in it or in its repository's blobs.
 
     Args:
         folder: the snapshot.
@@ -53,16 +53,16 @@ def check_snapshot(folder: Path, where: str) -> None:
         InputError: naming the first file that is not.
     """
     for name in sorted(os.listdir(folder)):
-        _check_inside(folder / name, _home(folder), f"{where}: {quote(name)[1:-1]}")
+        _check_inside(folder / name, f"{where}: {quote(name)[1:-1]}")
 
 
-def _home(folder: Path) -> Path:
-    return folder.parent.parent if _SNAPSHOT.fullmatch("/".join(folder.parts[-3:])) else folder
-
-
-def _check_inside(path: Path, home: Path, where: str) -> None:
+def _check_inside(path: Path, where: str) -> None:
     if not path.is_symlink():
         return
+    folder = Path(os.path.realpath(path.parent))
+    homes = [folder]
+    if _SNAPSHOT.fullmatch("/".join(folder.parts[-3:])):
+        homes.append(folder.parent.parent / "blobs")  # as it stands: blobs that are themselves a link lead elsewhere
     target = Path(os.path.realpath(path))
-    if not target.is_relative_to(os.path.realpath(home)):
+    if not any(target.is_relative_to(home) for home in homes):
         raise InputError(f"{where}: a link that leads out of its folder; put the file itself there")

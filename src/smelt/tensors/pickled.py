@@ -1,4 +1,4 @@
-"""A checkpoint in pickled files of torch, read without running what they say; the only module that knows torch's files.
+"""A checkpoint in pickled files of torch, read without running what they say; the only module that calls torch.
 
 A pickle is a program, so whoever opens one runs it. torch's ``weights_only`` reader carries out nothing but what builds
 tensors, and refuses the rest. It needs the extra ``torch``; without it these files are refused. Their data come through
@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from smelt.errors import InputError
 from smelt.tensors.arrays import Arrays
-from smelt.tensors.folder import Fingerprint, beside_weights, read_whole
-from smelt.tensors.links import check_readable
+from smelt.tensors.folder import Fingerprint, beside_weights, list_files, read_whole
+from smelt.tensors.pickle_records import check_records
 from smelt.tensors.platform import Buffer
 from smelt.tensors.quoting import quote
 from smelt.tensors.safetensors import MAX_NAME_LENGTH
 from smelt.tensors.shards import INDEX_NAME, SINGLE_NAME
-from smelt.tensors.weights import PICKLED, read_index
+from smelt.tensors.weights import PICKLED, WeightFiles, read_index
 
 _SINGLE = "pytorch_model.bin"
 _INDEX = "pytorch_model.bin.index.json"
@@ -37,17 +37,17 @@ class PickledFiles:
     repository: str | None = None
     commit: str | None = None
 
-    def __init__(self, folder: Path, shown: Path, weights: Sequence[str], files: tuple[str, ...], identity: Hashable):
+    def __init__(self, folder: Path, shown: Path, weights: WeightFiles, files: tuple[str, ...], identity: Hashable):
         self.files = files
         self.identity = identity
         self._folder = folder
-        self._weights = weights
+        self._shown = shown
+        self._weights = weights.names
         tensors: dict[str, Any] = {}
-        for name in weights:
-            for key, tensor in _load(folder / name, str(shown / name)).items():
-                if key in tensors:
-                    raise InputError(f"{shown}: tensor {quote(key)} is in {name} and in a file before it")
-                tensors[key] = tensor
+        for name in weights.names:
+            found = _load(folder / name, str(shown / name))
+            _check_index(str(shown), weights.index, name, found)
+            tensors.update(found)
         try:
             self._arrays = Arrays(tensors)
         except InputError as error:
@@ -62,7 +62,7 @@ class PickledFiles:
 
     def read_file(self, name: str) -> bytes:
         """Return the content of one of ``files``."""
-        return read_whole(self._folder / name)
+        return read_whole(self._folder / name, f"{self._shown}: {name}")
 
     def read(self, name: str, start_byte: int, buffer: Buffer) -> None:
         """Fill ``buffer`` from the tensor's bytes from ``start_byte`` on."""
@@ -80,36 +80,36 @@ class PickledFiles:
         """Do nothing: the maps go with the object."""
 
 
-def find_pickled(path: Path) -> tuple[str, ...]:
-    """Return the names of the pickled files that a path means, in order.
+def find_pickled(path: Path, shown: Path) -> WeightFiles | None:
+    """Return the pickled files that a path means, in the order of their names.
 
     None where safetensors weights stand beside them, and none without torch: whoever opens the path then says why.
 
     Args:
-        path: a folder or a file.
+        path: a folder or a file, absolute.
+        shown: the same in the user's words, for messages.
 
     Raises:
-        InputError: when an index is not sound or names files that are not there.
+        InputError: when a folder cannot be read, or an index is not sound or names files that are not there.
     """
     if find_spec("torch") is None:
-        return ()
+        return None
     if path.is_file():
-        return (path.name,) if path.name.lower().endswith(PICKLED) and _is_zip(path) else ()
-    names = os.listdir(path)
+        return WeightFiles((path.name,), None) if path.name.lower().endswith(PICKLED) and _is_zip(path) else None
+    names = list_files(path, shown)
     if INDEX_NAME in names or SINGLE_NAME in names:
-        return ()
+        return None
     if _INDEX not in names:
-        return (_SINGLE,) if _SINGLE in names and _is_zip(path / _SINGLE) else ()
-    check_readable(path / _INDEX, f"{path.name}: {_INDEX}")
-    index = read_index(path.name, _INDEX, read_whole(path / _INDEX))
-    wanted = sorted(dict.fromkeys(index.values()))
+        return WeightFiles((_SINGLE,), None) if _SINGLE in names and _is_zip(path / _SINGLE) else None
+    index = read_index(str(shown), _INDEX, read_whole(path / _INDEX, f"{shown}: {_INDEX}"))
+    wanted = tuple(sorted(dict.fromkeys(index.values())))
     missing = [name for name in wanted if name not in names]
     if missing:
-        raise InputError(f"{path.name}: {_INDEX} names a file that is not there: {quote(missing[0])}")
-    return tuple(wanted)
+        raise InputError(f"{shown}: {_INDEX} names a file that is not there: {quote(missing[0])}")
+    return WeightFiles(wanted, index)
 
 
-def open_pickled(path: Path, shown: Path, weights: Sequence[str]) -> PickledFiles:
+def open_pickled(path: Path, shown: Path, weights: WeightFiles) -> PickledFiles:
     """Open a folder with pickled weights, or a single pickled file.
 
     Args:
@@ -123,18 +123,19 @@ def open_pickled(path: Path, shown: Path, weights: Sequence[str]) -> PickledFile
     identity = ("path", os.path.realpath(path))
     if path.is_file():
         return PickledFiles(path.parent, shown.parent, weights, (), identity)
-    beside = beside_weights(sorted(entry.name for entry in os.scandir(path) if entry.is_file()))
-    return PickledFiles(path, shown, weights, beside, identity)
+    return PickledFiles(path, shown, weights, beside_weights(list_files(path, shown)), identity)
 
 
 def _load(path: Path, where: str) -> Mapping[str, Any]:
     import torch
 
+    check_records(path, where)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # a broken pickle makes torch raise nearly everything
-        cause = next(iter(str(error).split("\n")), "") or type(error).__name__
-        raise InputError(f"{where}: torch refuses to read it as weights alone: {cause}") from error
+        raise InputError(
+            f"{where}: torch refuses to read it as weights alone: it is damaged, or would run or make what is no tensor"
+        ) from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]  # training frameworks keep their own notes beside the weights
     if not isinstance(content, Mapping) or not content:
@@ -143,6 +144,19 @@ def _load(path: Path, where: str) -> Mapping[str, Any]:
         if not isinstance(name, str) or len(name) > MAX_NAME_LENGTH or not _is_plain(torch, value):
             raise InputError(f"{where}: {quote(str(name))} is not the name of a plain tensor on the processor")
     return content
+
+
+def _check_index(where: str, index: Mapping[str, str] | None, file_name: str, found: Mapping[str, Any]) -> None:
+    """Check that a file holds just the tensors that the index gives to it; so none is in two files."""
+    if index is None:
+        return
+    for name in found:
+        if index.get(name) != file_name:
+            says = f"gives it to {index[name]}" if name in index else "does not name it"
+            raise InputError(f"{where}: tensor {quote(name)} is in {file_name}, but {_INDEX} {says}")
+    for name, owner in index.items():
+        if owner == file_name and name not in found:
+            raise InputError(f"{where}: {_INDEX} names tensor {quote(name)}, which is not in {owner}")
 
 
 def _is_plain(torch: Any, value: Any) -> bool:
