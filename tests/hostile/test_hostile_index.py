@@ -9,6 +9,7 @@ from refusals import RECIPE, refuse, write_models, write_weights
 import smelt
 import tiny
 from smelt.tensors import json_text, links
+from smelt.tensors.hub import RemoteFiles
 
 INDEX = "model.safetensors.index.json"
 
@@ -221,3 +222,11 @@ def test_files_with_strange_names_stay_in_the_output(here):
     assert copied <= set(os.listdir(here / "out"))
     assert all(name.isprintable() for name in os.listdir(here / "out"))
     assert sorted(os.listdir(here)) == ["a", "b", "out"]
+
+
+def test_a_file_of_gigabytes_beside_weights_on_the_hub_is_not_read(here):
+    with open(here / "tokenizer.json", "wb") as file:
+        file.truncate(50 * 2**30)
+    remote = RemoteFiles("org/name", "c" * 40, here, ("tokenizer.json",), {})
+    with pytest.raises(smelt.InputError, match=r"^org/name: tokenizer.json: 53687091200 bytes"):
+        remote.read_file("tokenizer.json")
