@@ -186,14 +186,15 @@ def write_model(folder: Path, shape: Shape, pool: Pool, number: int, dtype: str)
     partial_folder = folder.with_suffix(".partial")
     shutil.rmtree(partial_folder, ignore_errors=True)
     partial_folder.mkdir(parents=True)
-    names, total = list(shape.tensors), shape.parameters
-    sizes = np.cumsum([count_of(shape.tensors[name]) for name in names])
+    tensors, total = shape.tensors, shape.parameters
+    names = list(tensors)
+    sizes = np.cumsum([count_of(shape) for shape in tensors.values()])
     index: dict[str, str] = {}
     for shard in range(SHARDS):
         file_name = f"model-{shard + 1:05d}-of-{SHARDS:05d}.safetensors"
         members = [n for n, end in zip(names, sizes, strict=True) if (int(end) - 1) * SHARDS // total == shard]
         with (partial_folder / file_name).open("wb") as file:
-            write_shard(file, shape.tensors, members, dtype, partial(blocks_of, pool, number, dtype))
+            write_shard(file, tensors, members, dtype, partial(blocks_of, pool, number, dtype))
         index |= dict.fromkeys(members, file_name)
     contents: dict[str, Any] = {"config.json": shape.config | {"torch_dtype": dtype}}
     contents["model.safetensors.index.json"] = {

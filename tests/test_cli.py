@@ -149,7 +149,7 @@ def test_an_interruption_leaves_nothing(smelt_command, monkeypatch, here):
     monkeypatch.setattr("smelt.running.sinks.FileSink.write", interrupt)
     answer = smelt_command("merge", "recipe.yml", "out")
     assert answer.code == 130
-    assert answer.err.splitlines()[-1] == "smelt: interrupted; the same command carries on where it stopped"
+    assert answer.err.splitlines()[-1] == "smelt: interrupted"
     assert sorted(here.rglob("*")) == before
 
 

@@ -65,18 +65,19 @@ def run(
         plan: what to do.
         into: the folder to write; without it the result is returned as arrays in memory.
         threads: number of workers, by default one per core; the result does not depend on it.
-        force: start again where a run was interrupted, and replace an existing folder, which stays until the new one is
-            complete.
+        force: whether to start again, and replace an existing folder, which stays until the new one is complete.
+            Without it, what an interrupted run of the same plan has left is carried on with.
         non_finite: what becomes of NaN and infinities in the result: ``report`` them in a ``NonFiniteWarning``, make
             them an ``error``, or (``auto``) that only in tensors whose inputs are all finite.
-        hash_inputs: read the contents of the inputs once more, for their sha256 in ``provenance.json``.
+        hash_inputs: whether the contents of the inputs are read once more, for their sha256 in ``provenance.json``.
         progress: called now and then with the bytes read so far and in all.
 
     Returns:
         name → array without ``into`` (bfloat16 and float8 as ``ml_dtypes``), else ``None``.
 
     Raises:
-        InputError: when the output exists, or is or holds an input.
+        InputError: when the output exists, or is or holds an input; when another run writes it, or an interrupted run
+            of another plan has left its draft there.
         RunError: when an input or the output cannot be read or written, or holds what must not be there.
     """
     return run_plan(

@@ -8,13 +8,17 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
-from typing import Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
 
 import typer
 
 from smelt.errors import InputError, RunError, SmeltError
 from smelt.interrupting import Interruption
 from smelt.mergekit_flags import MERGEKIT_FLAGS
+
+if TYPE_CHECKING:
+    from smelt.checking.reproduce import Reproduction
+    from smelt.checking.verify import Verification
 
 app = typer.Typer(
     add_completion=False,
@@ -65,6 +69,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.", hidden=
 
 @app.command()
 def merge(
+    context: typer.Context,
     recipe: Recipe,
     out: Annotated[str, typer.Argument(metavar="OUT", help="Folder to write; must not exist.")],
     threads: Threads = None,
@@ -81,24 +86,20 @@ def merge(
     """Merge models as RECIPE says, into the folder OUT."""
     import smelt
     from smelt.running.nonfinite import NonFiniteWarning
+    from smelt.running.output import has_begun
     from smelt.running.progress import shown_progress
-    from smelt.running.runner import Pace, SlowerWarning, run_plan
+    from smelt.running.runner import Pace, SlowerWarning, UnhashedWarning, run_plan
 
     plan = smelt.plan(_readable(recipe), seed=seed, max_shard_size=max_shard_size, lenient=lenient)
     _print_notes((*plan.notes, *_shorten(plan.licensing.warnings)))
     pace = Pace(threads, engine=ENGINES[engine])
+    context.obj.farewell = lambda: _say_farewell(has_begun(plan, out), force)
     with (
-        _warnings_as_notes(SlowerWarning, NonFiniteWarning),
+        _warnings_as_notes(SlowerWarning, NonFiniteWarning, UnhashedWarning),
         shown_progress(plan.cost.read_bytes, quiet=as_json) as progress,
     ):
         run_plan(
-            plan,
-            out,
-            force=force,
-            non_finite=non_finite.value,
-            hash_inputs=hash_inputs,
-            progress=progress,
-            pace=pace,
+            plan, out, force=force, non_finite=non_finite.value, hash_inputs=hash_inputs, progress=progress, pace=pace
         )
     if as_json:
         _print_json({"output": out, "digest": plan.digest, "files": [s.file_name for s in plan.shards]})
@@ -132,12 +133,7 @@ def verify(out: Output, as_json: AsJson = False, debug: Debug = False) -> None:
     """Say whether every file of OUT is what its provenance says; exit code 1 when one is not."""
     import smelt
 
-    found = smelt.verify(out)
-    if as_json:
-        _print_json({"output": out, **found.to_json()})
-    else:
-        print("\n".join(found.lines(out)))
-    raise typer.Exit(1 if found.differences else 0)
+    _report(out, smelt.verify(out), as_json)
 
 
 @app.command()
@@ -160,11 +156,7 @@ def reproduce(
 
     with _warnings_as_notes(SlowerWarning, NonFiniteWarning), shown_progress(0, quiet=as_json) as progress:
         found = smelt.reproduce(out, into, moved=moved or (), threads=threads, progress=progress)
-    if as_json:
-        _print_json({"output": out, **found.to_json()})
-    else:
-        print("\n".join(found.lines(out)))
-    raise typer.Exit(1 if found.differences else 0)
+    _report(out, found, as_json)
 
 
 @app.command()
@@ -202,9 +194,9 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a pipe on Windows may know no θ; a ? is better than no answer
             stream.reconfigure(errors="replace")
-    with Interruption(_farewell(given)) as interruption:
+    with Interruption() as interruption:
         try:
-            code = app(args=given, standalone_mode=False) or 0
+            code = app(args=given, standalone_mode=False, obj=interruption) or 0
         except (KeyboardInterrupt, typer.Abort):
             code = INTERRUPTED
         except Exception as error:
@@ -218,10 +210,10 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _farewell(given: list[str]) -> str:
-    if given[0] != "merge":
+def _say_farewell(something_stays: bool, force: bool) -> str:
+    if not something_stays:
         return "smelt: interrupted"
-    command = "the same command without --force" if "--force" in given else "the same command"
+    command = "the same command without --force" if force else "the same command"
     return f"smelt: interrupted; {command} carries on where it stopped"
 
 
@@ -277,6 +269,14 @@ def _warnings_as_notes(*kinds: type[Warning]) -> Iterator[None]:
 
         warnings.showwarning = show_note
         yield
+
+
+def _report(output: str, found: Verification | Reproduction, as_json: bool) -> NoReturn:
+    if as_json:
+        _print_json({"output": output, **found.to_json()})
+    else:
+        print("\n".join(found.lines(output)))
+    raise typer.Exit(1 if found.differences else 0)
 
 
 def _print_json(value: Any) -> None:

@@ -8,11 +8,14 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType, TracebackType
 
 # How long an orderly way out may take.
 GRACE_SECONDS = 0.7
+# How long the farewell may take after that: the disk may not answer, and nobody read what is said.
+FAREWELL_SECONDS = 0.2
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -22,13 +25,12 @@ class Interruption:
     While that one waits for workers or for the disk it notices late or never. So another thread hears of the signal as
     well, and ends the process when it is not gone in time, whatever its state: a run may be killed at any moment.
 
-    Args:
-        farewell: the line that says so on standard error.
+    ``farewell`` returns the line that says so on standard error, and may be set to another function.
     """
 
-    def __init__(self, farewell: str) -> None:
+    def __init__(self) -> None:
         self.code = 128 + signal.SIGINT  # the exit code of a process that a signal has ended
-        self._farewell = farewell
+        self.farewell: Callable[[], str] = lambda: "smelt: interrupted"
         self._lock = threading.Lock()
         self._raised = False
         self._said = False
@@ -55,8 +57,8 @@ class Interruption:
         with self._lock:
             if not self._said:
                 self._said = True
-                with suppress(OSError):  # who reads it may be gone
-                    print(self._farewell, file=sys.stderr, flush=True)
+                with suppress(OSError, ValueError):  # who reads it may be gone, or the stream closed
+                    print(self.farewell(), file=sys.stderr, flush=True)
 
     def _interrupt(self, number: int, _: FrameType | None) -> None:
         if not self._raised:
@@ -72,5 +74,9 @@ class Interruption:
         if heard:  # nothing once the other end is closed
             self.code = 128 + heard[0]
             time.sleep(GRACE_SECONDS)
-            self.say_farewell()
-            os._exit(self.code)
+            try:
+                speaker = threading.Thread(target=self.say_farewell, daemon=True)
+                speaker.start()
+                speaker.join(FAREWELL_SECONDS)
+            finally:
+                os._exit(self.code)

@@ -12,19 +12,24 @@ from smelt.algebra.expressions import slot, slots
 from smelt.algebra.kernel_cache import KernelUnavailable
 from smelt.algebra.kernel_source import UnsupportedError
 from smelt.algebra.numbers import solve
+from smelt.algebra.storage_source import CODES
 from smelt.algebra.vocabulary import arccos, exponential, keep_largest, logarithm, rank, total
+from smelt.tensors.dtypes import dtype_of_array
+
+FLOAT32 = np.dtype(np.float32)
+WORDS = [np.dtype(f"u{size_bytes}") for size_bytes in (1, 2, 4, 8)]
 
 
 def test_every_distinct_root_has_its_rows():
     pair = models(2)
-    program = CompiledProgram([X, pair, X, Y])
+    program = CompiledProgram([X, pair, X, Y], FLOAT32)
     assert program.row_of == {X.key: 0, pair.key: 1, Y.key: 3}
     assert program.rows_out == 4
 
 
 def test_numbers_are_rounded_to_float32_once():
     third = slot(0)
-    program = CompiledProgram([models(2) * slots(1, 2) + third])
+    program = CompiledProgram([models(2) * slots(1, 2) + third], FLOAT32)
     values = solve(program.numbers, (1 / 3, 0.1, 1e300), {"tensor": 4, "row": 4, "column": 1}, {})
     packed = program.pack(values)
     assert packed.numbers.dtype == np.float32
@@ -32,22 +37,22 @@ def test_numbers_are_rounded_to_float32_once():
 
 
 def test_numbers_that_hang_on_answers_are_known():
-    assert CompiledProgram([X / total(X)]).asks
-    assert not CompiledProgram([X * 3.0]).asks
+    assert CompiledProgram([X / total(X)], FLOAT32).asks
+    assert not CompiledProgram([X * 3.0], FLOAT32).asks
 
 
 def test_ranks_ask_for_whole_rows():
-    assert CompiledProgram([rank(X)]).whole_rows
-    assert not CompiledProgram([X + Y]).whole_rows
+    assert CompiledProgram([rank(X)], FLOAT32).whole_rows
+    assert not CompiledProgram([X + Y], FLOAT32).whole_rows
 
 
 def test_what_is_not_compiled_is_refused():
     with pytest.raises(UnsupportedError):
-        CompiledProgram([arccos(X)])
+        CompiledProgram([arccos(X)], FLOAT32)
 
 
 def test_selections_of_the_tensor_and_of_rows_meet_in_one_kernel():
-    program = CompiledProgram([keep_largest(X, 0.5) + keep_largest(X, 0.4, "row")])
+    program = CompiledProgram([keep_largest(X, 0.5) + keep_largest(X, 0.4, "row")], FLOAT32)
     of_tensor, of_rows = sorted(program.selections, key=lambda node: node.along or "")
     values = {
         of_tensor.key: (np.array([7], np.uint32), np.array([2])),
@@ -108,31 +113,20 @@ def test_exp_and_log_are_those_of_the_interpreter():
 
 def run(node, x):
     """Return a node's values through the compiled loop; X is ``x``."""
-    program = CompiledProgram([node])
+    program = CompiledProgram([node], x.dtype)
     packed = program.pack({n.key: n.attributes[0] for n in program.numbers})
-    raw, result = x.view(np.uint8), np.empty((1, len(x)), np.float32)
-    rows = [np.empty((max(program.rows_scratch, 1), TILE), np.float32) for _ in range(3)]
-    program.loop("values")(
-        *(
-            raw.view(np.uint16),
-            raw.view(np.uint32),
-            np.zeros(1, np.int64),
-            np.zeros(1, np.int64),
-            len(x),
-            0,
-            len(x),
-            TILE,
-        ),
-        *(
-            packed.p,
-            packed.numbers,
-            packed.rows,
-            packed.columns,
-            np.zeros(1, np.uint64),
-            packed.thresholds,
-            packed.cuts,
-        ),
-        *(view for row in rows for view in (row, row.view(np.uint32))),
-        result,
-    )
+    result = np.empty((1, len(x)), x.dtype)
+    program.loop("values", ())(*arguments(program, packed, x.view(np.uint8), dtype_of_array(x.dtype), len(x)), result)
     return result[0]
+
+
+def arguments(program, packed, raw, dtype, size):
+    """Return what all loops take, for one input of ``size`` numbers as they are stored."""
+    zero = np.zeros(1, np.int64)
+    padded = np.concatenate([raw, np.zeros(-len(raw) % 8, np.uint8)])
+    rows = [np.empty((max(program.rows_scratch, 1), TILE), program.precision) for _ in range(3)]
+    return (
+        *(*(padded.view(word) for word in WORDS), zero, zero + CODES[dtype.name], size, TILE, 0, size),
+        *(packed.p, packed.numbers, packed.rows, packed.columns, np.zeros(1, np.uint64)),
+        *(packed.thresholds, packed.cuts, *rows),
+    )

@@ -63,17 +63,17 @@ def test_keys_are_the_same_in_every_process():
 
 def test_the_degree_tells_weights_from_differences():
     delta, w = B - A, slot(0)
-    assert A.kind == "weight"
+    assert A.degree == 1
     for node in (delta, w * delta, delta / w, -delta, delta + delta, MODELS - A, sum_models(w * (MODELS - A))):
-        assert node.kind == "delta"
+        assert node.degree == 0
     for node in (where(delta > 0, delta, 0.0), keep_largest(delta, 0.5), 0.5 * A - 0.5 * B, (MODELS - A)[1]):
-        assert node.kind == "delta"
+        assert node.degree == 0
     assert (A + delta).degree == 1
     assert (2 * A - B).degree == 1
     assert (A + B).degree == 2
     assert sum_models(MODELS).degree is None
     assert (w * A).degree is None
-    assert absolute(delta).kind == "weight"
+    assert absolute(delta).degree is None
 
 
 def test_depth_counts_the_passes_before():

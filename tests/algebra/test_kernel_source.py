@@ -26,7 +26,7 @@ def plan_of(name, count, shapes, **settings):
 
 def sources(plan):
     """Return the texts of the final kernels of a plan's templates."""
-    return {write_kernel([template.root]).source for template in plan.templates}
+    return {write_kernel([template.root], "float32").source for template in plan.templates}
 
 
 @pytest.mark.parametrize("name", ["task_arithmetic", "ties", "dare_ties", "della", "breadcrumbs", "sce", "model_stock"])
@@ -49,7 +49,7 @@ def test_twenty_thousand_tensors_are_one_template():
 
 def test_a_run_writes_one_kernel_for_each_pass_however_many_tensors(monkeypatch):
     written = []
-    monkeypatch.setattr(engine, "write_kernel", lambda roots: written.append(roots) or write_kernel(roots))
+    monkeypatch.setattr(engine, "write_kernel", lambda roots, kind: written.append(roots) or write_kernel(roots, kind))
     engine.find_fault()
     for name in ("ties", "dare_ties"):
         plan = plan_of(name, 2, [(4,)] * 300, density=0.5)
@@ -61,26 +61,26 @@ def test_a_run_writes_one_kernel_for_each_pass_however_many_tensors(monkeypatch)
 @pytest.mark.parametrize("operation", [sine, arccos])
 def test_what_kernels_do_not_compute_is_refused(operation):
     with pytest.raises(UnsupportedError):
-        write_kernel([operation(X)])
+        write_kernel([operation(X)], "float32")
 
 
 def test_the_layout_tells_how_much_room_is_needed():
-    kernel = write_kernel([sum_models(models(3)), models(3) * 2.0, X - Y])
+    kernel = write_kernel([sum_models(models(3)), models(3) * 2.0, X - Y], "float32")
     assert kernel.layout.outputs == 1 + 3 + 1
     assert kernel.layout.scratch == 1  # the sum; what is computed entry by entry needs none
     assert not kernel.whole_rows
-    assert write_kernel([rank(X)]).whole_rows
+    assert write_kernel([rank(X)], "float32").whole_rows
 
 
 def test_the_text_needs_nothing_but_numpy():
-    source = write_kernel([where(X < Y, sum_models(models(2)), absolute(X) / 3.0)]).source
+    source = write_kernel([where(X < Y, sum_models(models(2)), absolute(X) / 3.0)], "float32").source
     namespace = {}
     exec(source, namespace)
     # By hand, in plain Python: 1 + 2 where the first is less, else |x| / 3.
     x = np.array([[1, -6], [2, -7.5]], np.float32)
     scratch, out = np.zeros((2, 2, 2), np.float32)
-    kernel = write_kernel([where(X < Y, sum_models(models(2)), absolute(X) / 3.0)])
+    kernel = write_kernel([where(X < Y, sum_models(models(2)), absolute(X) / 3.0)], "float32")
     numbers = np.array([3.0] * len(kernel.numbers), np.float32)
     p = np.array(kernel.layout.values, np.int64)
-    namespace["tile_of"](x, 2, 0, 0, p, numbers, None, None, None, None, None, scratch, scratch.view(np.uint32), out)
+    namespace["tile_of"](x, 2, 0, 0, p, numbers, None, None, None, None, None, scratch, out)
     assert out[0].tolist() == [3.0, 2.0]

@@ -34,9 +34,10 @@ def test_slots_are_numbered_in_the_order_of_the_declaration():
     assert (template.inputs, template.slots, template.keys) == (3, 4 + 3, 0)
     used = {n.key for n in [slots(4, 2), slot(6)]}
     assert used <= {node.key for node in _nodes(template)}
-    assert slot_count(find("task_arithmetic"), "weight", 2) == 2
-    assert slot_count(find("task_arithmetic"), "lambda", 2) == 1
-    assert slot_count(find("passthrough"), "scale", 1) == 1
+    arithmetic, passthrough = find("task_arithmetic"), find("passthrough")
+    assert slot_count(arithmetic, arithmetic.setting["weight"], 2) == 2
+    assert slot_count(arithmetic, arithmetic.setting["lambda"], 2) == 1
+    assert slot_count(passthrough, passthrough.setting["scale"], 1) == 1
 
 
 def _nodes(template):

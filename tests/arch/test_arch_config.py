@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from smelt.arch.config import layer_count, restack, tied, untied, with_dtype, with_vocabulary, without_origin
+from smelt.arch.config import layer_count, restack, tied, untied, with_dtype, without_origin
 from smelt.arch.layers import Stack
 from smelt.errors import InputError
 
@@ -200,16 +200,6 @@ def test_dtype_goes_where_it_stood():
     assert with_dtype({"dtype": None}, "float32") == {"dtype": "float32"}
     assert with_dtype({}, "float32") == {"torch_dtype": "float32"}
     assert old["torch_dtype"] == "float16"
-
-
-def test_vocabulary_goes_to_its_owner():
-    nested = {"text_config": {"vocab_size": 9}, "audio_config": {"vocab_size": 9}, "qformer_config": {"vocab_size": 5}}
-    assert with_vocabulary(nested, 12) == {
-        "text_config": {"vocab_size": 12}, "audio_config": {"vocab_size": 9}, "qformer_config": {"vocab_size": 5},
-    }  # fmt: skip
-    assert with_vocabulary({"vocab_size": 9, "text_config": {"vocab_size": 9}}, 3)["text_config"] == {"vocab_size": 3}
-    assert with_vocabulary({"text_config": {}}, 3) == {"text_config": {"vocab_size": 3}}
-    assert with_vocabulary({}, 3) == {"vocab_size": 3}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from smelt.algebra.declare import catalogue
 from smelt.algebra.grid import BLOCK
 from smelt.errors import SmeltError
 from smelt.planning.planner import plan_recipe
@@ -26,7 +27,9 @@ STORAGES = {
     "float16 beside float8": ("f2", E4M3),
     "float32 beside float64": ("f4", "f8"),
 }
-OUT_DTYPES = ("bfloat16", "float32", "float16")
+OUT_DTYPES = ("bfloat16", "float32", "float16", "float64", "float8_e4m3fn", "float8_e5m2")
+# In the quick tests every method is tried on the plain ones and on one of the others; in the full ones on all.
+PLAIN = ("float32", "bfloat16", "bfloat16 beside float32", "float32 beside bfloat16")
 SMALL = {
     "scalar": (),
     "one": (1,),
@@ -91,16 +94,18 @@ def draw_outliers(count, size):
     return [{"outliers": m.astype("f4")} for m in models]
 
 
-def draw_special(count, shapes, dtype="f4"):
+def draw_special(count, shapes, storages=("float32",)):
     """Return models with NaN, infinities, zeros of both signs and subnormal numbers among ordinary entries."""
     random = np.random.default_rng(4)
     models = [{} for _ in range(count)]
-    for label, shape in shapes.items():
-        for model in models:
-            ordinary = random.normal(size=shape)
-            special = random.choice(SPECIAL, size=shape)
-            with np.errstate(all="ignore"):
-                model[label] = np.where(random.random(shape) < 0.2, special, ordinary).astype("f4").astype(dtype)
+    for storage in storages:
+        for label, shape in shapes.items():
+            for place, model in enumerate(models):
+                ordinary = random.normal(size=shape)
+                special = random.choice(SPECIAL, size=shape)
+                with np.errstate(all="ignore"):
+                    mixed = np.where(random.random(shape) < 0.2, special, ordinary)
+                    model[f"{label} in {storage}"] = mixed.astype("f4").astype(STORAGES[storage][place > 0])
     return models
 
 
@@ -108,6 +113,21 @@ def storages_for(variant):
     """Return the storages that a variant can be tried on in one merge: a selection in all tensors has one precision."""
     together = variant.settings.get("scope") == "model"
     return [s for s in STORAGES if not (together and "float64" in s)]
+
+
+def few_storages(variant):
+    """Return the plain storages and one of the others, by turns of the methods."""
+    others = [s for s in storages_for(variant) if s not in PLAIN]
+    return [*PLAIN, others[list(catalogue()).index(variant.method.name) % len(others)]]
+
+
+def add_spares(variant, models):
+    """Add tensors without elements: merges of a method that hold the same dtypes share kernels."""
+    storages = few_storages(variant)
+    return [
+        {f"none in {s}": np.empty(0, STORAGES[s][place > 0]) for s in storages} | model
+        for place, model in enumerate(models)
+    ]
 
 
 def plan_variant(variant, models, **recipe):

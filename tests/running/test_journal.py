@@ -78,6 +78,10 @@ def test_cut_off_anywhere_it_is_read_up_to_the_last_whole_line(tmp_path, open_jo
         b'["x",0,1,"d","one"]',
         b"[" * 5000,
         b'{"smelt_journal":1}',
+        b'{"draft":null,"old":null,"inode":null}',
+        b'{"draft":[1],"old":null,"inode":null}',
+        b'{"draft":[1,2],"old":3,"inode":null}',
+        b'{"draft":[1,2],"old":"out.old","inode":"4"}',
         b"\xff\xfe",
     ],
 )

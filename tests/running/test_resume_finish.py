@@ -132,3 +132,23 @@ def test_a_draft_that_was_deleted_in_the_finish_is_made_again(here, monkeypatch)
     with pytest.raises(InputError, match="exists"):
         merge()
     assert contents("out") == old
+
+
+@pytest.mark.parametrize("step", ["rename 2", "delete", "clear"])
+@pytest.mark.parametrize(("first", "later"), [(False, True), (True, True), (False, False)])
+def test_digests_of_inputs_that_come_too_late(here, monkeypatch, smelt_command, step, first, later):
+    (here / "recipe.yml").write_text(SCALED)
+    merge(LINEAR)
+    _stop_at(monkeypatch, step, partial_folder(here / "out"))
+    with suppress(Killed):
+        merge(force=True, hash_inputs=first)
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    answer = smelt_command("merge", "recipe.yml", "out", *["--hash-inputs"] * later)
+    assert answer.code == 0
+    lacking = [line for line in answer.err.splitlines() if "--hash-inputs" in line]
+    assert lacking == [
+        "note: out: was complete but for its name, and made without --hash-inputs, so the sha256 of its inputs are "
+        "not in its provenance; --force merges again, with them"
+    ] * (later and not first)
+    assert (b'"digestSource": "read"' in (here / "out" / "provenance.json").read_bytes()) == first

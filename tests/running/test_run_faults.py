@@ -179,15 +179,33 @@ def test_a_signal_ends_a_run_whose_workers_are_stuck(models, here, number):
     assert contents("out") == contents("expected")
 
 
-def test_what_an_interrupted_command_says(models, here, smelt_command, monkeypatch):
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
+def interrupt(*_, **__):
+    raise KeyboardInterrupt
 
+
+@pytest.mark.parametrize("arguments", [(), ("--force",)])
+def test_what_an_interrupted_command_says(models, here, smelt_command, monkeypatch, arguments):
+    command = ("merge", "recipe.yml", "out", *arguments)
+    same = "the same command without --force" if arguments else "the same command"
+    write = sinks.FileSink.write
     monkeypatch.setattr("smelt.running.sinks.FileSink.write", interrupt)
-    answer = smelt_command("merge", "recipe.yml", "out", "--force")
-    assert errors_of(answer.err) == ["smelt: interrupted; the same command without --force carries on where it stopped"]
+    answer = smelt_command(*command)
+    assert (answer.code, errors_of(answer.err)) == (130, ["smelt: interrupted"])  # nothing was written
+    assert not [p.name for p in here.iterdir() if p.name.startswith("out")]
+    write = after_some(3, write, interrupt)
+    monkeypatch.setattr("smelt.running.sinks.FileSink.write", lambda *given: write(*given))
+    answer = smelt_command(*command)
+    assert (answer.code, errors_of(answer.err)) == (130, [f"smelt: interrupted; {same} carries on where it stopped"])
+    monkeypatch.setattr("smelt.running.output.describe_run", interrupt)
+    (here / "recipe.yml").write_text(TIES.replace("0.7", "0.6"))
+    answer = smelt_command(*command)
+    assert errors_of(answer.err) == ["smelt: interrupted"]  # what is there is another merge's
+
+
+@pytest.mark.parametrize("command", [("plan", "recipe.yml"), ("merge", "recipe.yml", "out")])
+def test_what_a_command_says_that_is_interrupted_while_it_plans(models, smelt_command, monkeypatch, command):
     monkeypatch.setattr("smelt.api.plan_recipe", interrupt)
-    answer = smelt_command("plan", "recipe.yml")
+    answer = smelt_command(*command)
     assert (answer.code, answer.err) == (130, "smelt: interrupted\n")
 
 

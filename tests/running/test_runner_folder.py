@@ -11,6 +11,7 @@ import pytest
 import smelt
 import tiny
 from smelt.errors import InputError, RunError, SmeltError
+from smelt.planning import plan as planning
 from smelt.running import output, runner
 from smelt.running.runner import Pace, run_plan
 from smelt.tensors import platform
@@ -219,3 +220,12 @@ def test_a_file_system_that_syncs_no_folders(here, monkeypatch):
         platform.sync_folder(here)
     with pytest.raises(RunError, match="cannot be synced: no"):
         platform.sync_folder(here)
+
+
+def test_what_licences_say_is_read_once(here, monkeypatch):
+    found, find = [], planning.find_licensing
+    monkeypatch.setattr(planning, "find_licensing", lambda *given: found.append(given) or find(*given))
+    plan = smelt.plan(SCALED)
+    assert plan.licensing.inputs
+    smelt.run(plan, "out")
+    assert len(found) == 1

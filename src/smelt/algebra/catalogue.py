@@ -114,8 +114,6 @@ def write_page(method: Method, examples: Mapping[str, str]) -> str:
         examples: the texts of recipes that use it, by the address that the page gives them; the first is shown.
     """
     words = read_words(method)
-    link = _link(method)
-    paper = f"[{method.paper}]({link})" if link else method.paper
     sections = [
         f"# {method.name}: {method.title}",
         "<!-- Written by tools/write_docs.py from the method's declaration; change that and run it again. -->",
@@ -129,7 +127,7 @@ def write_page(method: Method, examples: Mapping[str, str]) -> str:
         if words.differences
         else "",
         "## What holds\n\n" + "\n".join(f"- {text}" for text in _holds(method)) if method.holds else "",
-        f"## Paper\n\n{words.reference} {paper}".replace("\n\n ", "\n\n"),
+        f"## Paper\n\n{words.reference} {cite_paper(method)}".replace("\n\n ", "\n\n"),
         _show_examples(examples) if examples else "",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -194,10 +192,10 @@ def _traced(method: Method) -> tuple[Template, list[str], list[str]]:
     models = 2 if "models" in method.tensors else 1
     structure = {s.parameter: None if s.default is None else s.default for s in method.settings if not _is_free(s)}
     slots = [
-        s.name + ("₁₂"[i] if slot_count(method, s.name, models) > 1 else "")
+        s.name + ("₁₂"[i] if slot_count(method, s, models) > 1 else "")
         for s in method.settings
         if _is_free(s)
-        for i in range(slot_count(method, s.name, models))
+        for i in range(slot_count(method, s, models))
     ]
     return trace(method, [input_tensor(i) for i in range(len(inputs))], structure, 0, 0), inputs, slots
 
@@ -280,6 +278,12 @@ def _file_link(address: str) -> str:
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cite_paper(method: Method) -> str:
+    """Return the name of a method's paper in Markdown, linked where its declaration says where it is."""
+    link = _link(method)
+    return f"[{method.paper}]({link})" if link else method.paper
 
 
 def _link(method: Method) -> str:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -196,7 +197,11 @@ def method(
     """
 
     def register(function: Callable[..., Any]) -> Method:
-        declared = _declare(function, name, title, paper, exact, models, holds)
+        tensors, is_random, settings = _read_signature(function, name)
+        unknown = [p for p in holds if p not in get_args(Property)]
+        if unknown:
+            raise TypeError(f"{name}: holds {unknown}; allowed: {get_args(Property)}")
+        declared = Method(name, title, paper, function, tensors, is_random, settings, exact, models, holds)
         known = _registry.setdefault(name, declared)
         if known.function.__qualname__ != function.__qualname__ or known.function.__module__ != function.__module__:
             raise TypeError(f"two methods are called '{name}': {known.function.__module__} and {function.__module__}")
@@ -236,15 +241,8 @@ def catalogue() -> dict[str, Method]:
 TENSORS = (("models",), ("base", "models"), ("models", "base"), ("a", "b"), ("model",))
 
 
-def _declare(
-    function: Callable[..., Any],
-    name: str,
-    title: str,
-    paper: str,
-    exact: Literal["everywhere", "machine"],
-    models: tuple[int, int | None],
-    holds: tuple[Property, ...],
-) -> Method:
+def _read_signature(function: Callable[..., Any], name: str) -> tuple[tuple[str, ...], bool, tuple[Setting, ...]]:
+    """Return a method's tensors, whether it draws, and its settings."""
     parameters = inspect.signature(function).parameters.values()
     positional = tuple(p.name for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY)
     tensors = positional[:-1] if positional[-1:] == ("rng",) else positional
@@ -260,10 +258,7 @@ def _declare(
     unset = [s.parameter for s in settings if s.per_model and s.default is None]
     if unset and "models" in tensors:
         raise TypeError(f"{name}: '{unset[0]}' has a value for every model, so None cannot be its default")
-    unknown = [p for p in holds if p not in get_args(Property)]
-    if unknown:
-        raise TypeError(f"{name}: holds {unknown}; allowed: {get_args(Property)}")
-    return Method(name, title, paper, function, tensors, "rng" in positional, settings, exact, models, holds)
+    return tensors, tensors != positional, settings
 
 
 def _declare_setting(parameter: inspect.Parameter, hint: Any, doc: str) -> Setting:
@@ -295,16 +290,6 @@ def _declare_setting(parameter: inspect.Parameter, hint: Any, doc: str) -> Setti
 
 def _setting_docs(docstring: str) -> dict[str, str]:
     """Read the ``Args:`` section of a docstring: parameter name → its text on one line."""
-    docs: dict[str, str] = {}
-    inside, current = False, ""
-    for line in docstring.splitlines():
-        if line.rstrip() == "Args:":
-            inside = True
-        elif inside and line and not line.startswith(" "):
-            inside = False
-        elif inside and line.startswith("    ") and not line.startswith("     "):
-            current, _, text = line.strip().partition(":")
-            docs[current] = text.strip()
-        elif inside and line.strip():
-            docs[current] += " " + line.strip()
-    return docs
+    section = re.split(r"\n(?=\S)", docstring.partition("\nArgs:\n")[2])[0]
+    entries = (entry.partition(":") for entry in re.split(r"^ {4}(?=\S)", section, flags=re.MULTILINE)[1:])
+    return {name: " ".join(text.split()) for name, _, text in entries}

@@ -3,113 +3,49 @@
 ``write``, which does every block of a result once, also counts the values that are not finite: in ``found``, for each
 input and at its end for the result, as they are stored. Only a tile whose largest magnitude says so is counted.
 
-Written once for every method; a kernel is the text of a tile function followed by one of these loops. What all have in
-common: the stored bytes of every input's span, as 16-bit and as 32-bit words, input i from byte ``offsets[i]`` on (a
-multiple of 8) in the storage ``codes[i]``; the span is elements [start, start + n) of the tensor; ``tile`` elements are
-done at a time, a row of the tensor where the tile function asks for rows. The rest goes to the tile function as it is.
-Names ending in ``bits`` are views of the same floats as integers: a kernel that made them itself could not be cached.
+Written once for every method; a kernel is the text of a tile function followed by how the dtypes of a merge are stored
+and one of these loops. What all have in common: the stored bytes of every input's span, as words of 8 to 64 bits, input
+i from byte ``offsets[i]`` on (a multiple of 8) in the storage ``codes[i]``; the span is elements [start, start + n) of
+the tensor; ``tile`` elements are done at a time, a row of the tensor where the tile function asks for rows. The rest
+goes to the tile function as it is.
 """
 
 from __future__ import annotations
 
-# How inputs and outputs are stored; other dtypes are decoded and encoded outside, as float32.
-FLOAT32, BFLOAT16 = 0, 1
+from collections.abc import Sequence
 
-COMMON = (
-    "raw16, raw32, offsets, codes, n, start, columns, tile, p, numbers, rows, cols, keys, thresholds, cuts, "
-    "x, xbits, s, bits, out, obits"
-)
+from smelt.algebra.storage_source import CODES, SINGLE_BITS, write_storage
+from smelt.tensors.dtypes import DType
 
+_STORED = "raw8, raw16, raw32, raw64, offsets, codes"
+_REST = "start, columns, p, numbers, rows, cols, keys, thresholds, cuts, x, s, out"
+COMMON = f"{_STORED}, n, tile, {_REST}"
+COMPUTE = f"compute({_STORED}, low, length, {_REST})"
+
+# What is in double braces depends on the dtypes.
 SHARED = f"""
-def widen(halves, bits):
-    for j in range(len(halves)):
-        bits[j] = np.uint32(halves[j]) << np.uint32(16)
-
-
-def copy(words, bits):
-    for j in range(len(words)):
-        bits[j] = words[j]
-
-
-def compute(raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
-            cuts, x, xbits, s, bits, out):
+def {COMPUTE}:
     for i in range(len(codes)):
-        if codes[i] == {BFLOAT16}:
-            first = offsets[i] // 2 + low
-            widen(raw16[first : first + length], xbits[i])
-        else:
-            first = offsets[i] // 4 + low
-            copy(raw32[first : first + length], xbits[i])
+        {{load}}
     place = start + low
-    tile_of(x, length, place, place // columns, p, numbers, rows, cols, keys, thresholds, cuts, s, bits, out)
+    tile_of(x, length, place, place // columns, p, numbers, rows, cols, keys, thresholds, cuts, s, out)
 """
 
 LOOPS = {
     "write": f"""
-def narrow(bits, halves):
-    for j in range(len(halves)):
-        b = bits[j]
-        rounded = (b + np.uint32(0x7FFF) + ((b >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-        halves[j] = np.uint16(rounded if (b & MAGNITUDE) < NAN_KEY else np.uint32(0x7FC0))
-
-
-def clean(bits, words):
-    for j in range(len(words)):
-        b = bits[j]
-        words[j] = b if (b & MAGNITUDE) < NAN_KEY else np.uint32(0x7FC00000)
-
-
-def count_in_halves(halves):
-    largest = np.uint16(0)
-    for j in range(len(halves)):
-        magnitude = np.uint16(halves[j] & np.uint16(0x7FFF))
-        largest = magnitude if magnitude > largest else largest
-    found = 0
-    if largest >= np.uint16(0x7F80):
-        for j in range(len(halves)):
-            found += np.uint16(halves[j] & np.uint16(0x7FFF)) >= np.uint16(0x7F80)
-    return found
-
-
-def count_in_words(words):
-    largest = np.uint32(0)
-    for j in range(len(words)):
-        magnitude = np.uint32(words[j] & MAGNITUDE)
-        largest = magnitude if magnitude > largest else largest
-    found = 0
-    if largest >= np.uint32(0x7F800000):
-        for j in range(len(words)):
-            found += np.uint32(words[j] & MAGNITUDE) >= np.uint32(0x7F800000)
-    return found
-
-
-def write({COMMON}, code, result16, result32, found):
+def write({COMMON}, code, result8, result16, result32, result64, found):
     for low in range(0, n, tile):
         length = min(tile, n - low)
-        compute(raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
-                cuts, x, xbits, s, bits, out)
+        {COMPUTE}
         for i in range(len(codes)):
-            if codes[i] == {BFLOAT16}:
-                first = offsets[i] // 2 + low
-                found[i] += count_in_halves(raw16[first : first + length])
-            else:
-                first = offsets[i] // 4 + low
-                found[i] += count_in_words(raw32[first : first + length])
-        if code == {BFLOAT16}:
-            halves = result16[low : low + length]
-            narrow(obits[0], halves)
-            found[len(codes)] += count_in_halves(halves)
-        else:
-            words = result32[low : low + length]
-            clean(obits[0], words)
-            found[len(codes)] += count_in_words(words)
+            {{count}}
+        {{store}}
 """,
     "values": f"""
 def values({COMMON}, result):
     for low in range(0, n, tile):
         length = min(tile, n - low)
-        compute(raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
-                cuts, x, xbits, s, bits, out)
+        {COMPUTE}
         for r in range(result.shape[0]):
             target = result[r]
             made = out[r]
@@ -120,8 +56,7 @@ def values({COMMON}, result):
 def sums({COMMON}, left, right, lanes):
     for low in range(0, n, tile):
         length = min(tile, n - low)
-        compute(raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
-                cuts, x, xbits, s, bits, out)
+        {COMPUTE}
         for k in range(len(left)):
             a = left[k]
             b = right[k]
@@ -175,22 +110,58 @@ def keep(keys, bottom, top, kept, place):
     return place
 
 
-def magnitudes(bits):
-    for j in range(len(bits)):
-        key = bits[j] & MAGNITUDE
-        bits[j] = key if key < NAN_KEY else NAN_KEY
+def magnitudes(values, keys):
+    for j in range(len(keys)):
+        keys[j] = key_of(values[j])
 
 
-def counts({COMMON}, rows_of, lows, highs, found, gathered):
+def counts({COMMON}, rows_of, lows, highs, found, gathered, made_of):
     for low in range(0, n, tile):
         length = min(tile, n - low)
-        compute(raw16, raw32, offsets, codes, low, length, start, columns, p, numbers, rows, cols, keys, thresholds,
-                cuts, x, xbits, s, bits, out)
-        for r in range(len(obits)):
-            magnitudes(obits[r][:length])
+        {COMPUTE}
+        for r in range(len(out)):
+            magnitudes(out[r], made_of[r][:length])
         for k in range(len(rows_of)):
-            made = obits[rows_of[k]][:length]
+            made = made_of[rows_of[k]][:length]
             if tally(made, lows[k], highs[k], found[k]):
                 found[k, 3] = keep(made, lows[k], highs[k], gathered[k], found[k, 3])
 """,
 }
+
+# What is done where the storage is this one.
+_STEPS = {
+    "load": """
+        if codes[i] == {code}:
+            first = offsets[i] // {size_bytes} + low
+            load_{name}(raw{bits}[first : first + length], x[i])
+""",
+    "count": """
+            if codes[i] == {code}:
+                first = offsets[i] // {size_bytes} + low
+                found[i] += count_{name}(raw{bits}[first : first + length])
+""",
+    "store": """
+        if code == {code}:
+            words{bits} = result{bits}[low : low + length]
+            store_{name}(out[0], words{bits})
+            found[len(codes)] += count_{name}(words{bits})
+""",
+}
+
+
+def write_driver(loop: str, dtypes: Sequence[DType], precision: str) -> str:
+    """Return the text of one of the loops.
+
+    Args:
+        loop: ``write``, ``values``, ``sums`` or ``counts``.
+        dtypes: how inputs and the result may be stored.
+        precision: ``float32`` or ``float64``, the type of tiles.
+    """
+    steps = {step: "".join(_write_step(text, dtype) for dtype in dtypes).strip() for step, text in _STEPS.items()}
+    storages = "".join(write_storage(dtype) for dtype in dtypes)
+    return SINGLE_BITS[precision] + storages + (SHARED + LOOPS[loop]).format(**steps)
+
+
+def _write_step(text: str, dtype: DType) -> str:
+    bits = 8 * dtype.size_bytes
+    return text.format(name=dtype.name, code=CODES[dtype.name], size_bytes=dtype.size_bytes, bits=bits)

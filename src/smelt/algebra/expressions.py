@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Union
@@ -65,11 +65,6 @@ class Expr:
         object.__setattr__(self, "key", hashlib.sha256(text.encode()).hexdigest())
         below = max((a.depth for a in self.args), default=0)
         object.__setattr__(self, "depth", below + (self.op in QUESTIONS))
-
-    @property
-    def kind(self) -> str:
-        """``delta`` for a difference of models, ``weight`` for everything else."""
-        return "delta" if self.degree == 0 else "weight"
 
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, Expr) and self.key == other.key)
@@ -273,8 +268,18 @@ def _scaled(degree: float | None, number: Expr) -> float | None:
     return degree * value
 
 
-def walk(*roots: Expr) -> list[Expr]:
-    """Return every node under ``roots`` once, arguments before the nodes that use them."""
+def arguments(node: Expr) -> Sequence[Expr]:
+    """Return what a node is computed from."""
+    return node.args
+
+
+def walk(*roots: Expr, below: Callable[[Expr], Sequence[Expr]] = arguments) -> list[Expr]:
+    """Return every node under ``roots`` once, arguments before the nodes that use them.
+
+    Args:
+        roots: where to begin.
+        below: which nodes to go on to from a node, its arguments by default.
+    """
     seen: dict[str, Expr] = {}
     pending = [(root, False) for root in reversed(roots)]
     while pending:
@@ -285,5 +290,5 @@ def walk(*roots: Expr) -> list[Expr]:
             seen[node.key] = node
         else:
             pending.append((node, True))
-            pending.extend((a, False) for a in reversed(node.args))
+            pending.extend((a, False) for a in reversed(below(node)))
     return list(seen.values())

@@ -19,9 +19,9 @@ def rows_and_columns(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def sizes_of(shape: tuple[int, ...]) -> dict[str, int]:
-    """Return the number of elements of the ``tensor``, and of one ``row`` and one ``column`` of it."""
+    """Return the number of elements of the ``tensor``, and of one ``row`` of it."""
     rows, columns = rows_and_columns(shape)
-    return {"tensor": rows * columns, "row": columns, "column": rows}
+    return {"tensor": rows * columns, "row": columns}
 
 
 def block_count(shape: tuple[int, ...]) -> int:

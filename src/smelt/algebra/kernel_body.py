@@ -122,7 +122,7 @@ class LoopBody:
         of_selection = f" + {model}" if selection.models is not None else ""
         offset = self._writer.offset_of(selection)
         at = "row" if selection.along == "row" else "0"
-        key = f"key_of({self._row(f'bits[{place}{of_operand}]', name)})"
+        key = f"key_of({self._row(f's[{place}{of_operand}]', name)})"
         self.outer.append(f"th{name} = thresholds[{offset}{of_selection}, {at}]")
         first = "0" if selection.along == "row" else "start"
         self.outer.append(f"cut{name} = np.int32(min(max(cuts[{offset}{of_selection}, {at}] - {first}, 0), n))")

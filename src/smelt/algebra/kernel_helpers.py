@@ -15,19 +15,35 @@ def _write_polynomial(x: str, coefficients: Sequence[float]) -> str:
     return text
 
 
+# The type of tiles, and integers as wide: FLOAT and WORD of the texts, and how many digits of 11 bits a word has.
+TYPES = {
+    "float32": """
+FLOAT = np.float32
+WORD = np.uint32
+NAN_KEY = np.uint32(0x7F800001)
+MAGNITUDE = np.uint32(0x7FFFFFFF)
+DIGITS = 3
+""",
+    "float64": """
+FLOAT = np.float64
+WORD = np.uint64
+NAN_KEY = np.uint64(0x7FF0000000000001)
+MAGNITUDE = np.uint64(0x7FFFFFFFFFFFFFFF)
+DIGITS = 6
+""",
+}
+
 # Compiled with every kernel that may need them; what is not called costs nothing.
 HELPERS = f"""
 import math
 
-ZERO = np.float32(0.0)
-ONE = np.float32(1.0)
-SCALE = np.float32(2.0**-24)
-NAN_KEY = np.uint32(0x7F800001)
-MAGNITUDE = np.uint32(0x7FFFFFFF)
+ZERO = FLOAT(0.0)
+ONE = FLOAT(1.0)
+SCALE = FLOAT(2.0**-24)
 
 
-def key_of(bits):
-    key = bits & MAGNITUDE
+def key_of(value):
+    key = WORD(FLOAT(value).view(WORD) & MAGNITUDE)
     return key if key < NAN_KEY else NAN_KEY
 
 
@@ -46,8 +62,8 @@ def exponential(value):
     first = np.floor(k * 0.5)
     scaled = math.ldexp(mantissa, np.int32(first)) * math.ldexp(1.0, np.int32(k - first))
     if x != x:
-        return np.float32(x)
-    return np.float32(np.inf if x > {LARGEST_EXPONENT!r} else (0.0 if x < -746.0 else scaled))
+        return FLOAT(x)
+    return FLOAT(np.inf if x > {LARGEST_EXPONENT!r} else (0.0 if x < -746.0 else scaled))
 
 
 def logarithm(value):
@@ -61,8 +77,8 @@ def logarithm(value):
     correction = s * (f - 2.0 * z * {_write_polynomial("z", LOG)})
     found = k * {LN2_PARTS[0]!r} + (f - (correction - k * {LN2_PARTS[1]!r}))
     if x < 0.0:
-        return np.float32(np.nan)
-    return np.float32(-np.inf if x == 0.0 else (found if x < np.inf else x))
+        return FLOAT(np.nan)
+    return FLOAT(-np.inf if x == 0.0 else (found if x < np.inf else x))
 
 
 def philox(counters, draw, key, words):
@@ -106,34 +122,33 @@ def fill_uniform(key, draw, start, n, result):
         for q in range(quads):
             j = 4 * q + lane - skip
             if 0 <= j < n:
-                result[j] = np.float32(row[q] >> np.uint32(8)) * SCALE
+                result[j] = FLOAT(row[q] >> np.uint32(8)) * SCALE
 
 
-def fill_ranks(bits, n, result):
-    keys = np.empty(n, np.uint32)
+def fill_ranks(values, n, result):
+    keys = np.empty(n, WORD)
     order = np.empty(n, np.int32)
     other = np.empty(n, np.int32)
-    counts = np.zeros((3, 2048), np.int64)
+    counts = np.zeros((DIGITS, 2048), np.int64)
     for j in range(n):
-        key = key_of(bits[j])
+        key = key_of(values[j])
         keys[j] = key
         order[j] = j
-        counts[0, key & np.uint32(2047)] += 1
-        counts[1, (key >> np.uint32(11)) & np.uint32(2047)] += 1
-        counts[2, key >> np.uint32(22)] += 1
-    for digit in range(3):
+        for digit in range(DIGITS):
+            counts[digit, (key >> WORD(11 * digit)) & WORD(2047)] += 1
+    for digit in range(DIGITS):
         total = 0
         for value in range(2048):
             count = counts[digit, value]
             counts[digit, value] = total
             total += count
-        shift = np.uint32(11 * digit)
+        shift = WORD(11 * digit)
         for j in range(n):
             entry = order[j]
-            value = (keys[entry] >> shift) & np.uint32(2047)
+            value = (keys[entry] >> shift) & WORD(2047)
             other[counts[digit, value]] = entry
             counts[digit, value] += 1
         order, other = other, order
     for j in range(n):
-        result[order[j]] = np.float32(j)
+        result[order[j]] = FLOAT(j)
 """

@@ -2,13 +2,13 @@
 
 The text is self-contained and knows neither settings nor the number of models: every count and offset is a parameter,
 so one kernel serves 2 models and 200. It stores only what is folded over the models, drawn, ranked or selected from;
-folds that do not need one another share a loop, and everything between is one expression inside the loops, float32 in,
-float32 out, in the interpreter's order of operations.
+folds that do not need one another share a loop, and everything between is one expression inside the loops, floats in,
+floats out, in the interpreter's order of operations. The floats are float32, or float64 throughout.
 
-The function's parameters: ``x`` (inputs, tile) float32; ``n`` elements in the tile, the first of which is element
-``start`` of the tensor; ``row`` the tensor's row, where a tile is a row; ``p`` counts and offsets; ``numbers`` float32;
-``rows`` (numbers, rows) and ``columns`` (numbers, columns) float32; ``keys`` of the noise streams; ``thresholds`` and
-``cuts`` of selections; ``s`` (scratch, tile) float32, the same as integers in ``bits``; ``out`` (roots, tile) float32.
+The function's parameters: ``x`` (inputs, tile) floats; ``n`` elements in the tile, the first of which is element
+``start`` of the tensor; ``row`` the tensor's row, where a tile is a row; ``p`` counts and offsets; ``numbers`` floats;
+``rows`` (numbers, rows) and ``columns`` (numbers, columns) floats; ``keys`` of the noise streams; ``thresholds``, as
+integers of the floats' width, and ``cuts`` of selections; ``s`` (scratch, tile) and ``out`` (roots, tile) floats.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import Any
 
 from smelt.algebra.expressions import Expr, Sort
 from smelt.algebra.kernel_body import INFIX, LoopBody, first_of_run
-from smelt.algebra.kernel_helpers import HELPERS
+from smelt.algebra.kernel_helpers import HELPERS, TYPES
 from smelt.algebra.numbers import numbers_in, walk_elements
 
-PARAMETERS = "x, n, start, row, p, numbers, rows, columns, keys, thresholds, cuts, s, bits, out"
+PARAMETERS = "x, n, start, row, p, numbers, rows, columns, keys, thresholds, cuts, s, out"
 
 # Computed into scratch of their own; what they work on is in scratch before them.
 FOLDS = {"sum_models": "{old} + {value}", "max_models": "{value} if {value} > {old} else {old}"}
@@ -55,13 +55,17 @@ class Kernel:
     whole_rows: bool
 
 
-def write_kernel(roots: Sequence[Expr]) -> Kernel:
+def write_kernel(roots: Sequence[Expr], precision: str) -> Kernel:
     """Return the kernel that computes per-element nodes.
+
+    Args:
+        roots: the nodes.
+        precision: ``float32`` or ``float64``.
 
     Raises:
         UnsupportedError: when an operation has no compiled form.
     """
-    return _Writer(roots).write()
+    return _Writer(roots).write(precision)
 
 
 class _Writer:
@@ -77,7 +81,7 @@ class _Writer:
         self._offsets: dict[str, str] = {}
         self._whole_rows = any(n.along for n in found) or any(n.op == "rank" for n in self._nodes)
 
-    def write(self) -> Kernel:
+    def write(self, precision: str) -> Kernel:
         for node in self._nodes:
             if node.op not in INFIX and node.op not in (*STORED, "input", "stack", "pick", "selected"):
                 raise UnsupportedError(node.op)
@@ -88,7 +92,7 @@ class _Writer:
             self._write_root(root)
         body = indent("\n".join(self._lines), "    ")
         head = f"def tile_of({PARAMETERS}):\n"
-        source = f"import numpy as np\n\n{HELPERS}\n\n{head}{body}\n"
+        source = f"import numpy as np\n{TYPES[precision]}{HELPERS}\n\n{head}{body}\n"
         return Kernel(source, self._layout, tuple(self._numbers), tuple(self._selections), self._whole_rows)
 
     def _parameter(self, value: int) -> str:
@@ -140,7 +144,7 @@ class _Writer:
             )
         elif node.op == "rank":
             count, source = self._parameter(node.models or 1), self._place[node.args[0].key]
-            self._lines.append(f"for m in range({count}):\n    fill_ranks(bits[{source} + m], n, s[{place} + m])")
+            self._lines.append(f"for m in range({count}):\n    fill_ranks(s[{source} + m], n, s[{place} + m])")
         elif node.op == "stack":
             for position, part in enumerate(node.args):
                 self._loop([(part, f"s[{place} + {position}]", "{value}")], None)

@@ -73,18 +73,11 @@ def numbers_in(roots: Iterable[Expr]) -> list[Expr]:
 
 def walk_elements(roots: Iterable[Expr]) -> list[Expr]:
     """Return the per-element nodes under ``roots``, arguments first, without looking below numbers."""
-    seen: dict[str, Expr] = {}
-    pending = [(r, False) for r in roots if r.sort in PER_ELEMENT][::-1]
-    while pending:
-        node, entered = pending.pop()
-        if node.key in seen:
-            continue
-        if entered:
-            seen[node.key] = node
-            continue
-        pending.append((node, True))
-        pending.extend((a, False) for a in reversed(node.args) if a.sort in PER_ELEMENT)
-    return list(seen.values())
+
+    def elements(nodes: Iterable[Expr]) -> list[Expr]:
+        return [n for n in nodes if n.sort in PER_ELEMENT]
+
+    return walk(*elements(roots), below=lambda node: elements(node.args))
 
 
 def solve(
@@ -95,7 +88,7 @@ def solve(
     Args:
         nodes: what is wanted.
         slots: the settings of this binding.
-        sizes: the number of elements of the ``tensor``, and of one ``row``, one ``column``, the whole ``model``.
+        sizes: the number of elements of the ``tensor``, and of one ``row``, and of the whole ``model``.
         answers: the answers to the questions of earlier passes, by content key.
 
     Returns:
@@ -115,20 +108,17 @@ def solve(
 
 
 def _needed(wanted: Sequence[Expr], known: Mapping[str, Value]) -> list[Expr]:
-    order: dict[str, Expr] = {}
-    pending = [(n, False) for n in reversed(wanted)]
-    while pending:
-        node, entered = pending.pop()
-        if node.key in known or node.key in order:
-            continue
-        if entered:
-            order[node.key] = node
-        else:
-            if node.op in QUESTIONS:
-                raise LookupError(f"the question {node.op} has not been answered yet")
-            pending.append((node, True))
-            pending.extend((a, False) for a in reversed(node.args))
-    return list(order.values())
+    """Return the nodes that have to be computed for what is wanted, arguments first."""
+
+    def unknown(nodes: Iterable[Expr]) -> list[Expr]:
+        return [n for n in nodes if n.key not in known]
+
+    def below(node: Expr) -> list[Expr]:
+        if node.op in QUESTIONS:
+            raise LookupError(f"the question {node.op} has not been answered yet")
+        return unknown(node.args)
+
+    return walk(*unknown(wanted), below=below)
 
 
 def _spread(value: Value, node: Expr, user: Expr) -> Value:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
-from smelt.algebra.expressions import QUESTIONS, Expr, constant
+from smelt.algebra.expressions import QUESTIONS, Expr, constant, walk
 from smelt.algebra.vocabulary import same_sign
 
 SIGNS: Mapping[str, str] = {
@@ -89,7 +89,7 @@ class _Printer:
 
     def print(self, root: Expr) -> str:
         """Return the text of ``root``; ``parts`` are then the letters that it needs, each after those that it uses."""
-        nodes = _walk_read(root)
+        nodes = walk(root, below=_read)
         uses = Counter(a.key for node in nodes for a in _read(node))
         named: list[tuple[Expr, str, str]] = []
         cut: dict[str, bool] = {}
@@ -183,22 +183,6 @@ def _where(texts: list[Text]) -> Text:
         return f"{_tight(texts[0], SUM)} or 1", WHERE
     condition, chosen, other = texts
     return f"{_tight(chosen, LOGIC)} where {_tight(condition, LOGIC)}, else {_tight(other, LOGIC)}", WHERE
-
-
-def _walk_read(root: Expr) -> list[Expr]:
-    """Return the nodes that are printed, each once, after those that its text holds."""
-    seen: dict[str, Expr] = {}
-    pending = [(root, False)]
-    while pending:
-        node, entered = pending.pop()
-        if node.key in seen:
-            continue
-        if entered:
-            seen[node.key] = node
-        else:
-            pending.append((node, True))
-            pending.extend((a, False) for a in reversed(_read(node)))
-    return list(seen.values())
 
 
 def _read(node: Expr) -> tuple[Expr, ...]:

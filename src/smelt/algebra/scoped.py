@@ -71,11 +71,7 @@ class RowSum:
 
     def conclude(self, partials: Sequence[Strip], look: Any) -> None:
         """Put the rows together."""
-        sums = np.zeros((self._sums, self._rows), np.float64)
-        with np.errstate(all="ignore"):
-            for strip in partials:
-                sums[:, strip.first : strip.first + strip.values.shape[1]] += strip.values
-        self.answer = symmetric(self.node, sums)
+        self.answer = symmetric(self.node, _add_strips(partials, self._sums, self._rows))
 
 
 class ColumnSum:
@@ -117,10 +113,7 @@ class ColumnSum:
 
     def conclude(self, partials: Sequence[Strip], look: Any) -> None:
         """Add the blocks in order."""
-        sums = np.zeros((self._sums, self._columns), np.float64)
-        with np.errstate(all="ignore"):
-            for strip in partials:
-                sums[:, strip.first : strip.first + strip.values.shape[1]] += strip.values
+        sums = _add_strips(partials, self._sums, self._columns)
         if self._is_vector:
             sums[:] = np.array([sum_exactly(terms) for terms in sums.tolist()], np.float64)[:, None]
         self.answer = symmetric(self.node, sums)
@@ -204,22 +197,43 @@ class RowSelect:
 
     def _select(self, x: Array, first_row: int) -> None:
         keys = magnitude_keys(np.asarray(x)).reshape(self.operands[0].models or 1, -1, self._columns)
-        keys = np.broadcast_to(keys, (len(self._counts), *keys.shape[1:]))
-        ascending = np.sort(keys, axis=-1)
-        for model in range(keys.shape[0]):
-            for row in range(keys.shape[1]):
-                place = model, first_row + row
-                self._thresholds[place], self._cuts[place] = _kth(
-                    keys[model, row], ascending[model, row], int(self._counts[place])
-                )
+        rows = slice(first_row, first_row + keys.shape[1])
+        counts = self._counts[:, rows]
+        keys = np.broadcast_to(keys, (*counts.shape, self._columns))
+        self._thresholds[:, rows], self._cuts[:, rows] = _kth(keys, counts)
 
 
-def _kth(keys: NDArray[Any], ascending: NDArray[Any], count: int) -> tuple[int, int]:
-    if count == 0:
-        return int(np.iinfo(keys.dtype).max >> 1), 0
-    threshold = ascending[len(keys) - count]
-    above = len(keys) - int(np.searchsorted(ascending, threshold, side="right"))
-    return int(threshold), int(np.flatnonzero(keys == threshold)[count - above - 1]) + 1
+def _kth(keys: NDArray[Any], counts: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return thresholds and cuts of the ``counts`` largest keys of each row, as ``Selection.answer``.
+
+    Args:
+        keys: (models, rows, columns).
+        counts: (models, rows), in [0, columns].
+    """
+    columns = keys.shape[-1]
+    ascending = np.sort(keys, axis=-1)
+    thresholds = np.take_along_axis(ascending, np.minimum(columns - counts, columns - 1)[..., None], -1)
+    above = np.count_nonzero(ascending > thresholds, axis=-1)
+    equal = keys == thresholds
+    found = np.count_nonzero(equal, axis=-1).ravel()
+    before = np.cumsum(found) - found  # exact: integers
+    last = before + np.maximum(counts - above, 1).ravel() - 1
+    cuts = np.flatnonzero(equal)[last].reshape(counts.shape) % columns + 1
+    none, whole = counts == 0, counts == columns
+    zero, highest = keys.dtype.type(0), keys.dtype.type(np.iinfo(keys.dtype).max >> 1)
+    return (
+        np.where(none, highest, np.where(whole, zero, thresholds[..., 0])),
+        np.where(none, 0, np.where(whole, columns, cuts)),
+    )
+
+
+def _add_strips(strips: Sequence[Strip], sums: int, length: int) -> NDArray[np.float64]:
+    """Return the sums of all rows, or columns: what the blocks say of each, added in order."""
+    whole = np.zeros((sums, length), np.float64)
+    with np.errstate(all="ignore"):
+        for strip in strips:
+            whole[:, strip.first : strip.first + strip.values.shape[1]] += strip.values
+    return whole
 
 
 def _add_to_lanes(lanes: NDArray[np.float64], terms: NDArray[np.float64]) -> None:

@@ -7,12 +7,13 @@ template serves every tensor that is merged in the same way; what differs is a b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from smelt.algebra.declare import Method
-from smelt.algebra.expressions import QUESTIONS, Expr, Sort, input_tensor, slot, slots, stack, walk
+from smelt.algebra.declare import Method, Setting
+from smelt.algebra.expressions import PER_ELEMENT, QUESTIONS, Expr, Sort, input_tensor, slot, slots, stack, walk
+from smelt.algebra.rewriting import rewrite
 from smelt.algebra.vocabulary import Noise
 from smelt.errors import SmeltError
 
@@ -51,6 +52,22 @@ class Template:
         questions = [n for n in walk(self.root) if n.op in QUESTIONS]
         return [[q for q in questions if q.depth == depth] for depth in range(1, self.root.depth + 1)]
 
+    @cached_property
+    def asks_model(self) -> bool:
+        """Whether something is asked of the whole model."""
+        return any(n.op == "select" and n.attributes for n in walk(self.root))
+
+    @cached_property
+    def by_rows(self) -> Template | None:
+        """The template of several tensors of one size at once, each as one row; ``None`` where rows play a part.
+
+        What is asked of a tensor is asked of each row, and gives the same bits.
+        """
+        sizes = any(n.op == "size" and n.attributes for n in walk(self.root))
+        if self.keys or self.needs_rows or self.asks_model or sizes:
+            return None
+        return replace(self, root=rewrite(self.root, _ask_rows))
+
     def to_json(self) -> dict[str, Any]:
         """Return the template as plain data: the nodes in order, arguments by position."""
         nodes = walk(self.root)
@@ -65,6 +82,13 @@ class Template:
 
 
 COPY = Template(input_tensor(0), 1, 0, 0)
+
+
+def _ask_rows(node: Expr) -> Expr:
+    if node.op == "size":
+        return replace(node, attributes=("row",))
+    hangs_on_rows = node.sort not in PER_ELEMENT and any(a.along for a in node.args)
+    return replace(node, along="row") if node.op in QUESTIONS or hangs_on_rows else node
 
 
 def trace(
@@ -111,9 +135,14 @@ def _arguments(method: Method, tensors: Sequence[Expr], based: bool) -> tuple[li
     return list(tensors), len(tensors)
 
 
-def slot_count(method: Method, name: str, models: int) -> int:
+def is_vector(method: Method, setting: Setting) -> bool:
+    """Say whether a setting reaches the method as a vector along the model axis."""
+    return setting.per_model and "models" in method.tensors
+
+
+def slot_count(method: Method, setting: Setting, models: int) -> int:
     """Return how many slots the setting takes: one per model along a model axis, else one."""
-    return models if method.setting[name].per_model and "models" in method.tensors else 1
+    return models if is_vector(method, setting) else 1
 
 
 def _settings(method: Method, structure: Mapping[str, Any], first_slot: int, models: int) -> tuple[dict[str, Any], int]:
@@ -123,8 +152,7 @@ def _settings(method: Method, structure: Mapping[str, Any], first_slot: int, mod
         if setting.parameter in structure:
             settings[setting.parameter] = structure[setting.parameter]
             continue
-        count = slot_count(method, setting.name, models)
-        vector = setting.per_model and "models" in method.tensors
-        settings[setting.parameter] = slots(position, count) if vector else slot(position)
+        count = slot_count(method, setting, models)
+        settings[setting.parameter] = slots(position, count) if is_vector(method, setting) else slot(position)
         position += count
     return settings, position - first_slot

@@ -7,6 +7,7 @@ to the tensor's type, and broadcasts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -58,6 +59,8 @@ __all__ = [
 
 # Over what a question is asked. A row is a run along the last dimension; vectors and scalars are one row.
 Scope = Literal["row", "column", "tensor", "model"]
+SUMMED: tuple[Scope, ...] = ("row", "column", "tensor")
+RANKED: tuple[Scope, ...] = ("row", "tensor", "model")
 
 
 def absolute(x: Operand) -> Expr:
@@ -155,14 +158,14 @@ def max_models(x: Expr) -> Expr:
 def total(x: Expr, scope: Scope = "tensor") -> Expr:
     """Return Σ over all elements (or over each row or column), in float64: a number, or one per model."""
     _expect_tensor("total", x)
-    return Expr("total", (x,), (), Sort.NUMBER, x.models, None, _along(scope))
+    return Expr("total", (x,), (), Sort.NUMBER, x.models, None, _along("total", scope, SUMMED))
 
 
 def dot(x: Expr, y: Expr, scope: Scope = "tensor") -> Expr:
     """Return Σ x·y over all elements (or each row or column), products and sums in float64: one, or one per model."""
     _expect_tensor("dot", x, y)
     first, second = sorted((x, y), key=lambda e: e.key)  # one question, whichever way round it is asked
-    return Expr("dot", (first, second), (), Sort.NUMBER, join_models(x, y), None, _along(scope))
+    return Expr("dot", (first, second), (), Sort.NUMBER, join_models(x, y), None, _along("dot", scope, SUMMED))
 
 
 def norm(x: Expr, scope: Scope = "tensor") -> Expr:
@@ -171,9 +174,9 @@ def norm(x: Expr, scope: Scope = "tensor") -> Expr:
 
 
 def largest(x: Expr, scope: Scope = "tensor") -> Expr:
-    """Return the largest element, or that of each row or column: a number, or one per model."""
+    """Return the largest element, or that of each row: a number, or one per model."""
     _expect_tensor("largest", x)
-    return Expr("largest", (x,), (), Sort.NUMBER, x.models, None, _along(scope))
+    return Expr("largest", (x,), (), Sort.NUMBER, x.models, None, _along("largest", scope, ("row", "tensor")))
 
 
 def gram(models: Expr, scope: Scope = "tensor") -> Expr:
@@ -181,11 +184,12 @@ def gram(models: Expr, scope: Scope = "tensor") -> Expr:
     _expect_tensor("gram", models)
     if models.models is None:
         raise TypeError("gram needs a model axis")
-    return Expr("gram", (models,), (), Sort.MATRIX, models.models, None, _along(scope))
+    return Expr("gram", (models,), (), Sort.MATRIX, models.models, None, _along("gram", scope, SUMMED))
 
 
 def size(scope: Scope = "tensor") -> Expr:
-    """Return the number of elements of the tensor, or of one row or column, or of the whole model."""
+    """Return the number of elements of the tensor, or of one row, or of the whole model."""
+    _along("size", scope, RANKED)
     return Expr("size", (), () if scope == "tensor" else (scope,), Sort.NUMBER)
 
 
@@ -196,11 +200,10 @@ def kth_largest(x: Expr, count: Operand, scope: Scope = "tensor") -> Expr:
     ``scope`` the question is asked of each row, or once of all tensors of the model together.
     """
     _expect_tensor("kth_largest", x)
-    if scope == "column":
-        raise TypeError("kth_largest is asked of rows, tensors and models")
+    along = _along("kth_largest", scope, RANKED)
     k = floor(as_expr(count))
     attributes = ("model",) if scope == "model" else ()
-    return Expr("select", (x, k), attributes, Sort.SELECTION, join_models(x, k), None, _along(scope))
+    return Expr("select", (x, k), attributes, Sort.SELECTION, join_models(x, k), None, along)
 
 
 def keep_largest(x: Expr, density: Operand, scope: Scope = "tensor") -> Expr:
@@ -257,7 +260,9 @@ def _fold_models(op: str, x: Expr) -> Expr:
     return Expr(op, (x,), (), x.sort, None, degree, x.along)
 
 
-def _along(scope: Scope) -> str | None:
+def _along(word: str, scope: Scope, allowed: Sequence[Scope]) -> str | None:
+    if scope not in allowed:
+        raise TypeError(f"{word} is asked of a {' or '.join(allowed)}, not of a {scope}")
     return scope if scope in ("row", "column") else None
 
 

@@ -64,21 +64,6 @@ def with_dtype(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
     return result
 
 
-def with_vocabulary(config: Mapping[str, Any], rows: int) -> dict[str, Any]:
-    """Return the config for embeddings of ``rows`` rows, at every level that repeats the text model's ``vocab_size``.
-
-    A vision or audio tower's vocabulary stays. A file without ``vocab_size`` gets it in its text section, else on top.
-    """
-    result = deepcopy(dict(config))
-    owners = [section for section in _sections(result, towers=False) if "vocab_size" in section]
-    owners = owners or [result.get("text_config", result)]
-    size = owners[0].get("vocab_size")
-    for section in owners:
-        if section.get("vocab_size") == size:
-            section["vocab_size"] = rows
-    return result
-
-
 def tied(config: Mapping[str, Any]) -> bool:
     """Say whether the head shares the embedding's tensor: ``tie_word_embeddings`` at the top, else in a text section.
 

@@ -185,4 +185,4 @@ def _compare_circumstances(record: Record, made: Record) -> Iterator[str]:
 
 
 def _name_blas(blas: Mapping[str, str]) -> str:
-    return " ".join(blas.get(key, "unknown") for key in ("name", "version", "core"))
+    return " ".join(blas.get(key, UNKNOWN) for key in ("name", "version", "core"))

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from smelt.checking.record import Record, make_lines, read_record
-from smelt.errors import InputError, RunError, listing
-from smelt.running.inputs import STEP_BYTES
+from smelt.errors import InputError, listing
+from smelt.running.inputs import STEP_BYTES, open_whole, read_parts
 from smelt.running.nonfinite import count_nonfinite
 from smelt.running.provenance import PROVENANCE_NAME
 from smelt.tensors.folder import read_whole
-from smelt.tensors.platform import advise_sequential, open_file, read_at
 from smelt.tensors.quoting import quote
 from smelt.tensors.safetensors import Header, StoredTensor, read_header
 from smelt.tensors.shards import INDEX_NAME
@@ -157,16 +156,9 @@ def _scan(path: Path) -> _Scan:
             fault = str(error)
     digest, buffer = hashlib.sha256(), memoryview(bytearray(STEP_BYTES))
     counts: dict[str, int] = {}
-    try:
-        file = open_file(path, "rb")
-    except OSError as error:
-        raise RunError(f"{path}: cannot be opened: {error.strerror or error}") from error
-    with file:
-        advise_sequential(file)
+    with open_whole(path) as file:
         for stored, start, stop in _list_runs(header, file.size_bytes):
-            for first in range(start, stop, STEP_BYTES):
-                part = buffer[: min(STEP_BYTES, stop - first)]
-                read_at(file, part, first)
+            for part in read_parts(file, start, stop, buffer):
                 digest.update(part)
                 if stored is not None:
                     count = count_nonfinite(np.frombuffer(part, np.uint8), stored.spec.dtype)

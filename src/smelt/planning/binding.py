@@ -53,27 +53,16 @@ class Binder:
             InputError: when the settings are ones that the method refuses.
         """
         inputs, maps = _join_inputs(arguments)
-        templates = [a.template for a in arguments]
-        key = (
-            method.name,
-            document,
-            based,
-            tuple(structure.items()),
-            tuple(zip(map(id, templates), maps, strict=True)),
-        )
-        template = self._templates.get(key)
-        if template is None:
-            template = _label_model_questions(_trace(method, arguments, maps, structure, based), document)
-            self._templates[key] = template
-        bound = Bound(
-            arguments[0].shape,
-            FLOAT64 if any(a.wide for a in arguments) else FLOAT32,
-            template,
-            inputs,
-            tuple(s for a in arguments for s in a.slots) + tuple(slots),
-            tuple(k for a in arguments for k in a.keys) + tuple(keys),
-            any(a.wide for a in arguments),
-        )
+        places = tuple((id(a.template), numbers) for a, numbers in zip(arguments, maps, strict=True))
+        key = (method.name, document, based, tuple(structure.items()), places)
+        if key not in self._templates:
+            template = _trace(method, arguments, maps, structure, based)
+            self._templates[key] = _label_model_questions(template, document)
+        wide = any(a.wide for a in arguments)
+        all_slots = (*(s for a in arguments for s in a.slots), *slots)
+        all_keys = (*(k for a in arguments for k in a.keys), *keys)
+        dtype = FLOAT64 if wide else FLOAT32
+        bound = Bound(arguments[0].shape, dtype, self._templates[key], inputs, all_slots, all_keys, wide)
         self._check(bound)
         return bound
 

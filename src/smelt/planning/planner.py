@@ -201,12 +201,8 @@ def _note_gradients(documents: Iterable[Document]) -> list[str]:
     """Note what a gradient means for the tensors that surprise people."""
     notes = []
     for document in documents:
-        levels = [document.parameters]
-        for module in document.modules:
-            levels.append(module.parameters)
-            for slice_ in module.slices:
-                levels += [slice_.parameters, *(s.parameters for s in slice_.sources)]
-        graded = [p for level in levels for p in level.values() if any(isinstance(r.value, tuple) for r in p.rules)]
+        given = [p for level in document.levels for p in level.values()]
+        graded = [p for p in given if any(isinstance(r.value, tuple) for r in p.rules)]
         for name in dict.fromkeys(p.name for p in graded):
             notes.append(
                 f"the gradient of '{name}' runs over the layers of each slice; tensors outside the layers (embeddings, "

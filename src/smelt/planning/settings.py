@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smelt.algebra.declare import Method, Setting
+from smelt.algebra.templates import is_vector
 from smelt.errors import InputError
 from smelt.planning.pairing import Pairing
 from smelt.recipes.nouns import Document, Parameters
@@ -55,10 +56,9 @@ def _of_model(setting: Setting, pairing: Pairing, model: int, outer: list[Parame
 
 
 def _add(settings: Settings, setting: Setting, values: list[Any], method: Method) -> None:
-    along_models = setting.per_model and "models" in method.tensors
     value = values[0] if values else None
     absent = value is None or (setting.bounds.neutral is not None and value == setting.bounds.neutral)
-    if setting.is_slot and (along_models or not absent):
+    if setting.is_slot and (is_vector(method, setting) or not absent):
         settings.slots.extend(float(v) for v in values)
         if setting.name == "weight":
             settings.weights.extend(float(v) for v in values)

@@ -135,6 +135,16 @@ class Document:
         """How messages call it."""
         return f"'{self.name}'" if self.name is not None else "the unnamed one"
 
+    @property
+    def levels(self) -> Iterator[Parameters]:
+        """Its parameters, then those of each module, of each slice in it, and of each source in that."""
+        yield self.parameters
+        for module in self.modules:
+            yield module.parameters
+            for slice_ in module.slices:
+                yield slice_.parameters
+                yield from (source.parameters for source in slice_.sources)
+
     def references(self) -> Iterator[Reference]:
         """Yield every model that it mentions, in order, repetitions included."""
         for slice_ in (s for module in self.modules for s in module.slices):

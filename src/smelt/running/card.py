@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import yaml
 
-from smelt.algebra.catalogue import read_words
+from smelt.algebra.catalogue import cite_paper, read_words
 from smelt.algebra.declare import Method
 from smelt.planning.files import LICENCE_FILE
 from smelt.planning.licences import Licensing, StatedLicences
@@ -12,12 +12,10 @@ from smelt.planning.plan import Plan
 from smelt.tensors.checkpoint import Checkpoint
 
 
-def model_card(plan: Plan, recipe: str) -> str:
+def model_card(plan: Plan) -> str:
     """Return the README of the output: front matter for the hub, what it is made of, its licence, and the recipe.
 
-    Args:
-        plan: of the merge; the cards and licence files of its checkpoints are read.
-        recipe: the resolved recipe.
+    The cards and licence files of the plan's checkpoints are read for it.
     """
     licensing = plan.licensing
     method = plan.recipe.result.method
@@ -28,14 +26,14 @@ def model_card(plan: Plan, recipe: str) -> str:
         "",
         "# A merged model",
         "",
-        f"Merged with smelt by {method.title} ({_cite(method.paper)}), plan digest `{plan.digest[:16]}`.",
+        f"Merged with smelt by {method.title} ({cite_paper(method)}), plan digest `{plan.digest[:16]}`.",
         "",
         "Made of:",
         "",
         *map(_describe_input, plan.checkpoints, licensing.inputs),
         "",
         *_describe_licensing(plan, licensing),
-        *_describe_making(plan, recipe),
+        *_describe_making(plan),
     ]
     return "\n".join(lines)
 
@@ -79,7 +77,7 @@ def _describe_licensing(plan: Plan, licensing: Licensing) -> list[str]:
     return lines
 
 
-def _describe_making(plan: Plan, recipe: str) -> list[str]:
+def _describe_making(plan: Plan) -> list[str]:
     methods = {document.method.name: document.method for document in plan.recipe.documents}
     return [
         "## Methods",
@@ -96,7 +94,7 @@ def _describe_making(plan: Plan, recipe: str) -> list[str]:
         "The resolved recipe, also in `smelt_recipe.yml`:",
         "",
         "```yaml",
-        recipe.rstrip(),
+        plan.resolved.rstrip(),
         "```",
         "",
     ]
@@ -104,11 +102,5 @@ def _describe_making(plan: Plan, recipe: str) -> list[str]:
 
 def _describe_method(method: Method) -> str:
     reference = " ".join(read_words(method).reference.split())
-    cited = _cite(method.paper)
+    cited = cite_paper(method)
     return f"- {method.title}: " + (f"{reference} {cited}" if reference else cited)
-
-
-def _cite(paper: str) -> str:
-    if paper.startswith("arXiv:"):
-        return f"[{paper}](https://arxiv.org/abs/{paper.removeprefix('arXiv:')})"
-    return paper

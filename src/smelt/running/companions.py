@@ -35,7 +35,7 @@ def _contents(plan: Plan) -> Iterator[tuple[str, bytes]]:
     if len(plan.shards) > 1:
         yield INDEX_NAME, index_json(plan.shards).encode()
     yield RECIPE_NAME, plan.resolved.encode()
-    yield CARD_NAME, model_card(plan, plan.resolved).encode()
+    yield CARD_NAME, model_card(plan).encode()
 
 
 def write_checksums(folder: Path, checksums: Mapping[str, str]) -> str:

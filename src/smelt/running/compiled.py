@@ -18,13 +18,16 @@ from smelt.algebra.expressions import Expr
 from smelt.algebra.grid import BLOCK, LANES
 from smelt.algebra.kernel_source import UnsupportedError
 from smelt.algebra.questions import Search, Sum
+from smelt.algebra.storage_source import CODES
 from smelt.planning.plan import Output
-from smelt.running.nonfinite import count_nonfinite
-from smelt.running.sources import CODES, Reader, Span
+from smelt.running.sources import Reader, Span
 from smelt.tensors.dtypes import encode
 
 Array = NDArray[np.generic]
 Bytes = NDArray[np.uint8]
+
+# As what kernels take stored bytes: one view for each width of a dtype.
+WORDS = tuple(np.dtype(f"u{size_bytes}") for size_bytes in (1, 2, 4, 8))
 
 
 @dataclass(frozen=True)
@@ -41,21 +44,20 @@ class Compiled:
     def spans(self, reader: Reader, start: int, stop: int) -> Iterator[Span]:
         """Yield elements [start, stop) of the inputs, as stored."""
         rows = self.columns if self.whole_rows else 1
-        return reader.spans(self.output.inputs, start, stop, rows)
+        return reader.spans(self.output.inputs, start, stop, rows, self.program.precision)
 
     def values(self, reader: Reader, start: int, stop: int) -> Iterator[tuple[int, Array]]:
         """Yield the values of all roots, one below the other: (first element, (rows, length))."""
-        loop = self.program.loop("values")
         for span in self.spans(reader, start, stop):
-            result = np.empty((self.program.rows_out, span.length), np.float32)
-            loop(*self._arguments(span, reader), result)
-            yield span.start, result
+            yield span.start, self._values_of(span, reader)
 
     def runs(self, reader: Reader, starts: Sequence[int], length: int) -> Array:
         """Return the values of all roots on runs of elements, one run after the other, as if they were one."""
-        span = reader.gather(self.output.inputs, starts, length)
-        result = np.empty((self.program.rows_out, span.length), np.float32)
-        self.program.loop("values")(*self._arguments(span, reader), result)
+        return self._values_of(reader.gather(self.output.inputs, starts, length, self.program.precision), reader)
+
+    def _values_of(self, span: Span, reader: Reader) -> Array:
+        result = np.empty((self.program.rows_out, span.length), self.program.precision)
+        self.program.loop("values", reader.dtypes)(*self._arguments(span, reader), result)
         return result
 
     def write(self, reader: Reader, start: int, stop: int, found: NDArray[np.int64]) -> Bytes:
@@ -68,31 +70,21 @@ class Compiled:
         Raises:
             OverflowError: when a magnitude is too large for a float8 format.
         """
-        dtype = self.output.spec.dtype
+        dtype, before = self.output.spec.dtype, found[-1]
+        loop = self.program.loop("write", (*reader.dtypes, dtype))
         block = reader.buffer("block", BLOCK * dtype.size_bytes)
         for span in self.spans(reader, start, stop):
             place = (span.start - start) * dtype.size_bytes
             part = block[place : place + span.length * dtype.size_bytes]
-            if dtype.name in CODES:
-                self._write_span(span, reader, part, dtype.name, found)
-                continue
-            floats, before = reader.buffer("floats", BLOCK * 4)[: span.length * 4], found[-1]
-            self._write_span(span, reader, floats, "F32", found)
-            part[:] = encode(floats.view(np.float32), dtype)
-            found[-1] = before + count_nonfinite(part, dtype)  # what is finite in float32 may not be in the output
+            words = [part.view(w) if w.itemsize == dtype.size_bytes else np.empty(0, w) for w in WORDS]
+            loop(*self._arguments(span, reader), CODES[dtype.name], *words, found)
+        if dtype.size_bytes == 1 and found[-1] > before:  # NaN, or too large
+            encode(np.concatenate([values[0] for _, values in self.values(reader, start, stop)]), dtype)
         return block[: (stop - start) * dtype.size_bytes]
-
-    def _write_span(self, span: Span, reader: Reader, part: Bytes, dtype: str, found: NDArray[np.int64]) -> None:
-        halves, words = (np.empty(0, kind) for kind in (np.uint16, np.uint32))
-        if dtype == "BF16":
-            halves = part.view(np.uint16)
-        else:
-            words = part.view(np.uint32)
-        self.program.loop("write")(*self._arguments(span, reader), CODES[dtype], halves, words, found)
 
     def sums(self, reader: Reader, start: int, stop: int, questions: Sequence[Sum]) -> list[NDArray[np.float64]]:
         """Return the lanes of a block for questions whose operands are this program's roots."""
-        loop = self.program.loop("sums")
+        loop = self.program.loop("sums", reader.dtypes)
         pairs = [pair for question in questions for pair in question.pairs(self.program.row_of)]
         left, right = np.array(pairs, np.int64).T.copy()
         lanes = np.zeros((len(pairs), LANES), np.float64)
@@ -103,46 +95,45 @@ class Compiled:
 
     def counts(self, reader: Reader, start: int, stop: int, searches: Sequence[tuple[int, Search]]) -> None:
         """Count a block for searches, each among the values of one row of the result."""
-        loop = self.program.loop("counts")
+        loop = self.program.loop("counts", reader.dtypes)
         rows = np.array([row for row, _ in searches], np.int64)
         lows, highs = np.array([s.bracket for _, s in searches], np.uint32).T.copy()
+        made = self._tiles(reader, "keys", self.program.rows_out, lows.dtype)
         for span in self.spans(reader, start, stop):
             found = np.zeros((len(rows), 4), np.int64)
             room = len(rows) * (span.length + 1)
             gathered = reader.buffer("gathered", 4 * room)[: 4 * room].view(np.uint32).reshape(len(rows), -1)
-            loop(*self._arguments(span, reader), rows, lows, highs, found, gathered)
+            loop(*self._arguments(span, reader), rows, lows, highs, found, gathered, made)
             for (_, search), numbers, keys in zip(searches, found.tolist(), gathered, strict=True):
                 above, at_high, at_low, inside = numbers
                 search.take((span.start, span.start + span.length), above, at_high, at_low, keys[:inside].copy())
 
     def _arguments(self, span: Span, reader: Reader) -> tuple[Any, ...]:
-        tile = self.columns if self.program.whole_rows else TILE
         packed, program = self.packed, self.program
-        x = _tiles(reader, "x", max(len(self.output.inputs), 1), tile)
-        scratch = _tiles(reader, "scratch", program.rows_scratch, tile)
-        out = _tiles(reader, "out", program.rows_out, tile)
+        rows = (max(len(self.output.inputs), 1), program.rows_scratch, program.rows_out)
         return (
-            *(span.raw.view(np.uint16), span.raw.view(np.uint32), span.offsets, span.codes),
-            *(span.length, span.start, self.columns, tile),
+            *(*(span.raw.view(word) for word in WORDS), span.offsets, span.codes),
+            *(span.length, self._tile, span.start, self.columns),
             *(packed.p, packed.numbers, packed.rows, packed.columns, self.keys, packed.thresholds, packed.cuts),
-            *(*x, *scratch, *out),
+            *(self._tiles(reader, name, count, program.precision) for name, count in zip("xso", rows, strict=True)),
         )
 
+    @property
+    def _tile(self) -> int:
+        return self.columns if self.program.whole_rows else TILE
 
-def _tiles(reader: Reader, name: str, rows: int, tile: int) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
-    """Return a buffer of the reader's as floats and as integers, both (rows, tile)."""
-    words = reader.buffer(name, 4 * rows * tile)[: 4 * rows * tile].view(np.uint32).reshape(rows, tile)
-    return words.view(np.float32), words
+    def _tiles(self, reader: Reader, name: str, rows: int, dtype: np.dtype[Any]) -> Array:
+        """Return a buffer of the reader's, shape (rows, tile)."""
+        size = rows * self._tile * dtype.itemsize
+        return reader.buffer(name, size)[:size].view(dtype).reshape(rows, -1)
 
 
 def ready(roots: Sequence[Expr], output: Output, columns: int, programs: dict[Any, Any]) -> CompiledProgram | None:
     """Return the compiled program of ``roots``, ``None`` where the interpreter has to do it."""
-    if output.precision != "float32":
-        return None
-    key = ("compiled", tuple(r.key for r in roots))
+    key = ("compiled", output.precision, tuple(r.key for r in roots))
     if key not in programs:
         try:
-            made: CompiledProgram | None = CompiledProgram(roots)
+            made: CompiledProgram | None = CompiledProgram(roots, np.dtype(output.precision))
         except UnsupportedError:
             made = None
         programs.setdefault(key, made)  # another worker may have been first

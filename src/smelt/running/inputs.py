@@ -14,7 +14,7 @@ from smelt.errors import RunError
 from smelt.tensors.checkpoint import Checkpoint
 from smelt.tensors.folder import Fingerprint
 from smelt.tensors.hub import blob_sha256
-from smelt.tensors.platform import advise_sequential, find_user_caches, open_file, read_at
+from smelt.tensors.platform import File, advise_sequential, find_user_caches, open_file, read_at
 
 STEP_BYTES = 2**22
 
@@ -61,6 +61,32 @@ def describe_files(
         yield InputFile(name, found.size_bytes, found.header_sha256, *known)
 
 
+def open_whole(path: Path) -> File:
+    """Open a file that is going to be read from its first byte to its last.
+
+    Raises:
+        RunError: when it cannot be opened.
+    """
+    try:
+        file = open_file(path, "rb")
+    except OSError as error:
+        raise RunError(f"{path}: cannot be opened: {error.strerror or error}") from error
+    advise_sequential(file)
+    return file
+
+
+def read_parts(file: File, start: int, stop: int, buffer: memoryview) -> Iterator[memoryview]:
+    """Yield bytes [start, stop) of a file in order, as much at a time as ``buffer`` takes; it is used again.
+
+    Raises:
+        RunError: when they cannot be read.
+    """
+    for first in range(start, stop, len(buffer)):
+        part = buffer[: min(len(buffer), stop - first)]
+        read_at(file, part, first)
+        yield part
+
+
 def hash_content(path: Path) -> str:
     """Return the sha256 of a file, in hexadecimal.
 
@@ -68,16 +94,8 @@ def hash_content(path: Path) -> str:
         RunError: when it cannot be read.
     """
     digest, buffer = hashlib.sha256(), memoryview(bytearray(STEP_BYTES))
-    try:
-        file = open_file(path, "rb")
-    except OSError as error:
-        raise RunError(f"{path}: cannot be opened: {error.strerror or error}") from error
-    with file:
-        advise_sequential(file)
-        size_bytes = file.size_bytes
-        for start in range(0, size_bytes, STEP_BYTES):
-            part = buffer[: min(STEP_BYTES, size_bytes - start)]
-            read_at(file, part, start)
+    with open_whole(path) as file:
+        for part in read_parts(file, 0, file.size_bytes, buffer):
             digest.update(part)
     return digest.hexdigest()
 

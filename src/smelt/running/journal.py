@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
+from pathlib import Path
 from typing import Any
 
 import xxhash
@@ -91,6 +92,18 @@ class Journal:
         self._append([tensor, start, start + memoryview(data).nbytes, digest_of(data, counts), *counts])
         self._claimed = True
 
+    def claim_together(self, tensors: Sequence[str], data: Buffer) -> None:
+        """Say that tensors of one size are written whole, one after the other in ``data``.
+
+        Raises:
+            RunError: when that cannot be written down.
+        """
+        parts = memoryview(data).cast("B")
+        size = len(parts) // len(tensors)
+        pieces = (parts[start : start + size] for start in range(0, len(parts), size))
+        self._append(*([name, 0, size, digest_of(piece)] for name, piece in zip(tensors, pieces, strict=True)))
+        self._claimed = True
+
     def begin_finish(self, draft: list[int], old: str | None, inode: int | None) -> None:
         """Say that everything is on the disk and the output takes its place.
 
@@ -109,10 +122,10 @@ class Journal:
         self.claims = {}
         self._claimed = False
 
-    def _append(self, record: object) -> None:
-        line = json.dumps(record).encode() + b"\n"
+    def _append(self, *records: object) -> None:
+        lines = "".join(f"{json.dumps(record)}\n" for record in records).encode()
         with self._lock:
-            append(self._file, line)
+            append(self._file, lines)
 
     def _understand(self, line: bytes) -> bool:
         """Take a record; say whether it is one."""
@@ -121,7 +134,7 @@ class Journal:
             self.head = record if isinstance(record, dict) and _is_head(record) else None
             return self.head is not None
         if isinstance(record, dict):
-            self.finish = record if {"draft", "old", "inode"} <= record.keys() else None
+            self.finish = record if _is_finish(record) else None
             return self.finish is not None
         claim = _as_claim(record)
         if claim is None:
@@ -132,10 +145,18 @@ class Journal:
 
 
 def _is_head(record: Mapping[str, Any]) -> bool:
-    kinds = {"plan": str, "layout": str, "inputs": list, "replaces": list | None}
-    is_whole = all(name in record and isinstance(record[name], kind) for name, kind in kinds.items())
+    is_whole = _has(record, {"plan": str, "layout": str, "inputs": list, "replaces": list | None})
     is_whole = is_whole and all(isinstance(i, dict) and isinstance(i.get("files"), dict) for i in record["inputs"])
     return is_whole and record.get("smelt_journal") == VERSION
+
+
+def _is_finish(record: Mapping[str, Any]) -> bool:
+    is_whole = _has(record, {"draft": list, "old": str | None, "inode": int | None})
+    return is_whole and [type(n) for n in record["draft"]] == [int, int]
+
+
+def _has(record: Mapping[str, Any], kinds: Mapping[str, Any]) -> bool:
+    return all(name in record and isinstance(record[name], kind) for name, kind in kinds.items())
 
 
 def _parse(line: bytes) -> object:
@@ -156,11 +177,21 @@ def _as_claim(record: object) -> Claim | None:
     return Claim(tensor, start, stop, digest, tuple(counts))
 
 
-def digest_of(data: Buffer, counts: tuple[int, ...]) -> str:
+def digest_of(data: Buffer, counts: tuple[int, ...] = ()) -> str:
     """Return the xxh3-128 of the bytes of a claim, followed by its counts where it has any, in hexadecimal."""
     digest = xxhash.xxh3_128(data)
     digest.update(json.dumps(counts).encode() if counts else b"")
     return digest.hexdigest()
+
+
+def read_plan_digest(path: Path) -> str | None:
+    """Return the digest of the plan of a journal that a run may be writing; ``None`` where no run is begun."""
+    try:
+        with open(path, "rb") as file:
+            head = _parse(file.readline())
+    except OSError:
+        return None
+    return head["plan"] if isinstance(head, dict) and _is_head(head) else None
 
 
 def describe_run(plan: Plan) -> dict[str, Any]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from smelt.errors import InputError, RunError
 from smelt.planning.plan import Plan
 from smelt.running.companions import RECIPE_NAME
-from smelt.running.journal import Head, Journal, can_resume, describe_run, find_difference
+from smelt.running.journal import Head, Journal, can_resume, describe_run, find_difference, read_plan_digest
 from smelt.tensors.checkpoint import CONFIG_NAME
 from smelt.tensors.platform import open_locked, remove_locked, rename, sync_folder
 
@@ -82,6 +83,11 @@ def journal_file(folder: Path) -> Path:
     return folder.parent / (folder.name + ".partial.journal")
 
 
+def has_begun(plan: Plan, folder: str | os.PathLike[str]) -> bool:
+    """Say whether a run of the plan is under way in a folder or has left its draft there, to be carried on with."""
+    return read_plan_digest(journal_file(Path(os.path.realpath(folder)))) == plan.digest
+
+
 def check_output(plan: Plan, folder: Path, force: bool) -> None:
     """Check that the output may be written, as far as that can be told without looking at what is there already.
 
@@ -135,6 +141,8 @@ def _locked_journal(shown: Path, target: Path) -> Iterator[Journal]:
         target.parent.mkdir(parents=True, exist_ok=True)
         file = open_locked(path)
     except OSError as error:
+        if path.is_symlink():
+            raise InputError(f"{shown}: {path.name} is a link, which smelt does not follow; delete it") from error
         raise RunError(f"{path}: cannot be opened: {error.strerror or error}") from error
     if file is None:
         raise InputError(f"{shown}: another run is writing it; wait for its end, or choose another folder")
@@ -152,6 +160,8 @@ def _check_existing(shown: Path, target: Path, force: bool, journal: Journal, he
     partial = partial_folder(target)
     if partial.is_symlink():
         raise InputError(f"{shown}: {partial.name} is a link, which smelt does not follow; delete it")
+    if partial.exists() and not partial.is_dir():
+        raise InputError(f"{shown}: {partial.name} is no folder; delete it")
     resumed = None if force else journal.head
     difference = find_difference(resumed, head) if resumed else None
     if difference and not _holds_files(partial):
@@ -197,7 +207,7 @@ def _prepare(draft: Draft, head: Head, weights: list[str] | None) -> None:
         for entry in os.scandir(folder):
             if entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry)
-            elif entry.name not in (weights or ()):
+            elif entry.name not in (weights or ()) or not entry.is_file(follow_symlinks=False):
                 os.unlink(entry)
         sync_folder(folder.parent)
     except OSError as error:
@@ -206,22 +216,21 @@ def _prepare(draft: Draft, head: Head, weights: list[str] | None) -> None:
 
 def _take_place(draft: Draft, folder: Path) -> None:
     """Rename the complete output to its name; an old one is moved aside first and deleted afterwards."""
-    old = None
     if _holds_files(folder) and draft.journal.head and draft.journal.head["replaces"] is None:
         raise RunError(f"{folder}: came while the merge ran; move it away, and run the same command again")
-    if folder.exists():
+    old, replaced = None, _identify(folder)
+    if replaced:
         names = (folder.with_name(f"{folder.name}.old{n or ''}") for n in count())
         old = next(name for name in names if not os.path.lexists(name))
-    replaced = _identify(folder)
     draft.journal.begin_finish(
         _identify(draft.folder) or [], old.name if old else None, replaced[0] if replaced else None
     )
-    if old:
-        rename(folder, old)
     try:
+        if old:
+            rename(folder, old)
         rename(draft.folder, folder)
     except RunError:
-        if old:
+        if old and not folder.exists():
             rename(old, folder)
         raise
     if old:
@@ -230,29 +239,42 @@ def _take_place(draft: Draft, folder: Path) -> None:
 
 
 def _finish_interrupted(folder: Path, journal: Journal) -> bool:
-    """Do what is left of ``_take_place`` where a run was stopped in it; say whether the output has its place now."""
+    """Do what is left of ``_take_place`` where a run was stopped in it; say whether the output has its place now.
+
+    Somebody may have been here since: an old output is deleted only when the new one has its place, and what is not the
+    folder that the journal names never takes it.
+    """
     finish = journal.finish
     if finish is None:
         return False
-    draft, old = partial_folder(folder), None
-    if finish["old"]:
-        old = folder.with_name(finish["old"])
-        if not old.exists() or old.stat().st_ino != finish["inode"]:
-            old = None
+    draft, old = partial_folder(folder), _find_old(folder, finish)
     if old and not folder.exists():
-        rename(draft if draft.exists() else old, folder)
-    elif draft.exists():
+        rename(draft if _identify(draft) == finish["draft"] else old, folder)
+    if draft.exists():
         return False
-    if old and old.exists():
+    is_complete: bool = _identify(folder) == finish["draft"]
+    if is_complete and old and old.exists():
         _delete(old)
     journal.clear()
-    # The draft may have been deleted meanwhile, or another output put here.
-    return bool(_identify(folder) == finish["draft"])
+    return is_complete
+
+
+def _find_old(folder: Path, finish: Mapping[str, Any]) -> Path | None:
+    """Return where a finish has put the old output, ``None`` where that is not there."""
+    name = finish["old"]
+    if name is None or not name.startswith(f"{folder.name}.old") or Path(name).name != name:
+        return None
+    found = _identify(folder.with_name(name))
+    return folder.with_name(name) if found and found[0] == finish["inode"] else None
 
 
 def _identify(folder: Path) -> list[int] | None:
-    """Return inode and time of a folder; the inode of one that was deleted is soon another's."""
-    return [folder.stat().st_ino, folder.stat().st_mtime_ns] if folder.exists() else None
+    """Return inode and time of a folder or link; the inode of one that was deleted is soon another's."""
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return None
+    return [found.st_ino, found.st_mtime_ns]
 
 
 def _delete(old: Path) -> None:

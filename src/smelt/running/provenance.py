@@ -75,6 +75,17 @@ def write_provenance(
     write_whole(folder / PROVENANCE_NAME, (json.dumps(statement, indent=1, ensure_ascii=False) + "\n").encode())
 
 
+def has_hashed_inputs(folder: Path) -> bool:
+    """Say whether the contents of all inputs were read for the provenance of an output.
+
+    Raises:
+        OSError: when the provenance cannot be read.
+    """
+    build = json.loads((folder / PROVENANCE_NAME).read_bytes())["predicate"]["buildDefinition"]
+    files = [file for found in build["resolvedDependencies"] for file in found["annotations"]["files"].values()]
+    return all(file.get("digestSource") == "read" for file in files)
+
+
 def _accuracy_class(plan: Plan) -> Literal["everywhere", "machine"]:
     """Return on which machines the output has the same bytes: ``everywhere`` unless one of its methods says less."""
     exact = [document.method.exact for document in plan.recipe.documents]
@@ -115,12 +126,8 @@ def _find_version(package: str) -> str:
 
 def _list_defaults(document: Document) -> dict[str, Any]:
     """Name the settings of a merge that have their default everywhere, whether the recipe says so or not."""
-    levels: list[Parameters] = []
-    for module in document.modules:
-        levels.append(module.parameters)
-        for slice_ in module.slices:
-            levels += [slice_.parameters, *(source.parameters for source in slice_.sources)]
-    names = [s.name for s in document.method.settings if _is_default(s, document.parameters, levels)]
+    outer, *inner = document.levels
+    names = [s.name for s in document.method.settings if _is_default(s, outer, inner)]
     return {"name": document.name, "method": document.method.name, "settings": names}
 
 

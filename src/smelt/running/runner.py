@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from numpy.typing import NDArray
 from smelt.algebra.engine import find_fault
 from smelt.collecting import set_aside
 from smelt.errors import InputError, RunError
-from smelt.planning.plan import Plan
+from smelt.planning.plan import Output, Plan
+from smelt.running.batches import make_batches
 from smelt.running.companions import CHECKSUMS_NAME, write_checksums, write_companions
 from smelt.running.model_scope import answer_waiting
 from smelt.running.nonfinite import Census, NonFiniteWarning
 from smelt.running.output import Draft, output_folder
-from smelt.running.provenance import write_provenance
+from smelt.running.provenance import has_hashed_inputs, write_provenance
 from smelt.running.schedule import Schedule
 from smelt.running.sinks import FileSink, MemorySink, Sink
 from smelt.running.sources import Reader
@@ -32,10 +34,19 @@ class SlowerWarning(UserWarning):
     """Compiled kernels cannot be used; the result is the same, later."""
 
 
+class UnhashedWarning(UserWarning):
+    """The provenance lacks the digests of inputs that were asked for."""
+
+
 # Below this a merge takes the interpreter less time than a new process needs to get kernels ready.
 ENGINE_PARAMETERS = 20_000_000
 # With no more elements in all its inputs, a tensor costs the interpreter more time than the processor.
 SMALL_ELEMENTS = 2**14
+
+_UNHASHED = (
+    "was complete but for its name, and made without --hash-inputs, so the sha256 of its inputs are not in its "
+    "provenance; --force merges again, with them"
+)
 
 Progress = Callable[[int, int], None]  # bytes read so far, and in all
 
@@ -48,6 +59,8 @@ class Pace:
         threads: workers; all cores by default.
         span, tile: elements per read and per tile.
         window: tensors that are open at a time.
+        many: from how many small tensors on those of one size are computed together; fewer are done before a further
+            kernel is compiled.
         engine: whether compiled kernels compute what they can, or the interpreter everything; by default kernels where
             the merge is large enough for compiling them to pay.
         order: the order in which tensors, and the blocks of each, are taken, given their number.
@@ -57,6 +70,7 @@ class Pace:
     span: int | None = None
     tile: int | None = None
     window: int = 4
+    many: int = 1000
     engine: bool | None = None
     order: Callable[[int], Sequence[int]] = range
 
@@ -72,27 +86,10 @@ def run_plan(
     progress: Progress | None = None,
     pace: Pace | None = None,
 ) -> Mapping[str, NDArray[Any]] | None:
-    """Carry out a plan.
+    """Carry out a plan, as ``smelt.run`` does, whose arguments, result and errors these are.
 
     Args:
-        plan: what to do.
-        into: the folder to write; without it the result is returned as arrays in memory.
-        threads: number of workers, by default one per core. The result does not depend on it.
-        force: whether to start again, and replace an existing folder; it stays until the new one is complete. Without
-            it, what an interrupted run of the same plan has left is carried on with.
-        non_finite: what becomes of NaN and infinities in the result: ``report`` them in a ``NonFiniteWarning``, make
-            them an ``error``, or (``auto``) that only in tensors whose inputs are all finite.
-        hash_inputs: whether the contents of the inputs are read once more, for their sha256 in ``provenance.json``.
-        progress: called now and then with the bytes read so far and in all.
-        pace: further ways to go about the work, for tests.
-
-    Returns:
-        name → array without ``into`` (bfloat16 and float8 as ``ml_dtypes``), else ``None``.
-
-    Raises:
-        InputError: when the output exists, or is or holds an input; when another run writes it, or an interrupted run
-            of another plan has left its draft there.
-        RunError: when an input or the output cannot be read or written, or holds what must not be there.
+        pace: further ways to go about the work, in place of ``threads``.
     """
     census = Census(plan, non_finite)
     pace = pace or Pace(threads)
@@ -105,10 +102,11 @@ def run_plan(
             _work(plan, memory, census, pace, progress)
         return memory.arrays
     with set_aside(), output_folder(plan, Path(into), force) as draft:
-        if draft is None:
-            return None
         try:
-            _write_folder(plan, draft, census, pace, progress, hash_inputs)
+            if draft is not None:
+                _write_folder(plan, draft, census, pace, progress, hash_inputs)
+            elif hash_inputs and not has_hashed_inputs(Path(into)):
+                warnings.warn(f"{into}: {_UNHASHED}", UnhashedWarning, stacklevel=2)
         except OSError as error:
             raise RunError(f"{error.filename or into}: {error.strerror or error}") from error
         except InputError as error:  # it was in order when the run began
@@ -140,7 +138,9 @@ def _fetch(plan: Plan, progress: Progress | None) -> Plan:
     for checkpoint in plan.checkpoints:
         checkpoint.fetch(progress is not None)
     pairs = zip(plan.checkpoints, plan.fingerprints, strict=True)
-    return replace(plan, fingerprints=tuple(planned or checkpoint.fingerprint() for checkpoint, planned in pairs))
+    known = tuple(planned or checkpoint.fingerprint() for checkpoint, planned in pairs)
+    # A copy has to find out anew what the plan has found out, such as its licence.
+    return plan if known == plan.fingerprints else replace(plan, fingerprints=known)
 
 
 def _check_unchanged(plan: Plan) -> None:
@@ -155,36 +155,26 @@ def _check_unchanged(plan: Plan) -> None:
 
 
 def _work(plan: Plan, sink: Sink, census: Census, pace: Pace, progress: Progress | None) -> None:
+    """Put every output into the sink, but for what an earlier run has put there."""
     _check_unchanged(plan)
-    programs: dict[Any, Any] = {}
-    engine = plan.cost.parameters >= ENGINE_PARAMETERS if pace.engine is None else pace.engine
-    fault = find_fault() if engine else None
-    if fault is not None:
-        warnings.warn(f"merging with the slower interpreter, because {fault}", SlowerWarning, stacklevel=2)
-    # What has to be equal is compared first, so that a difference shows before any work is done.
-    outputs = sorted((plan.outputs[i] for i in pace.order(len(plan.outputs))), key=lambda o: not o.equal)
-    tasks = [
-        make_task(o, plan.templates[o.template], plan.labels, sink, census, programs, engine and fault is None)
-        for o in outputs
-    ]
-    small = frozenset(o.spec.name for o in outputs if o.spec.elements * len(o.inputs) <= SMALL_ELEMENTS)
+    engine = _choose_engine(plan, pace)
     readers = [Reader(plan.checkpoints, pace.span, pace.tile) for _ in range(pace.threads or os.cpu_count() or 1)]
+    small = frozenset(o.spec.name for o in plan.outputs if o.spec.elements * len(o.inputs) <= SMALL_ELEMENTS)
 
     def report() -> None:
         if progress is not None:
             progress(min(sum(r.bytes_read for r in readers), plan.cost.read_bytes), plan.cost.read_bytes)
 
+    run = partial(_run_tasks, readers=readers, pace=pace, small=small, report=report)
     try:
-        _run_tasks(sink.verifications(), readers, pace, small, report)
-        tasks = _leave_out_written(tasks, plan, sink, census)
-        _run_tasks(tasks, readers, pace, small, report)
+        run(sink.verifications())
+        tasks = _make_tasks(_leave_out_written(plan, sink, census), plan, sink, census, pace, small, engine)
+        run(tasks)
         place = {output.spec.name: number for number, output in enumerate(plan.outputs)}
-        computed = sorted((t for t in tasks if isinstance(t, ComputedTask)), key=lambda task: place[task.name])
-        while waiting := [task for task in computed if task.waiting]:
-            resumed = answer_waiting(
-                waiting, computed, readers[0], lambda passes: _run_tasks(passes, readers, pace, small, report)
-            )
-            _run_tasks(resumed, readers, pace, small, report)
+        asking = [task for task in tasks if isinstance(task, ComputedTask) and task.model_questions]
+        asking.sort(key=lambda task: place[task.name])
+        while waiting := [task for task in asking if task.waiting]:
+            run(answer_waiting(waiting, asking, readers[0], run))
     finally:
         for checkpoint in plan.checkpoints:
             checkpoint.close()
@@ -195,22 +185,42 @@ def _work(plan: Plan, sink: Sink, census: Census, pace: Pace, progress: Progress
         warnings.warn(found, NonFiniteWarning, stacklevel=2)
 
 
-def _leave_out_written(tasks: Sequence[Task], plan: Plan, sink: Sink, census: Census) -> list[Task]:
-    """Return the tasks that are left to do after what an earlier run has written.
+def _choose_engine(plan: Plan, pace: Pace) -> bool:
+    """Say whether compiled kernels take part."""
+    wanted = plan.cost.parameters >= ENGINE_PARAMETERS if pace.engine is None else pace.engine
+    fault = find_fault() if wanted else None
+    if fault is not None:
+        warnings.warn(f"merging with the slower interpreter, because {fault}", SlowerWarning, stacklevel=2)
+    return wanted and fault is None
+
+
+def _leave_out_written(plan: Plan, sink: Sink, census: Census) -> list[Output]:
+    """Return what is left to do after what an earlier run has written.
 
     A question about the whole model looks at every tensor that asks it: while one is left, all of them are.
     """
     kept = {o.spec.name: sink.kept(o.spec.name, 0, o.spec.size_bytes) for o in plan.outputs}
-    asking = [t.name for t in tasks if isinstance(t, ComputedTask) and t.model_questions]
+    asking = [o.spec.name for o in plan.outputs if plan.templates[o.template].asks_model]
     needed = set(asking) if any(kept[name] is None for name in asking) else set()
     left = []
-    for task in tasks:
-        counts = kept[task.name]
-        if counts is None or task.name in needed:
-            left.append(task)
+    for output in plan.outputs:
+        counts = kept[output.spec.name]
+        if counts is None or output.spec.name in needed:
+            left.append(output)
         else:
-            census.add(task.name, [counts])
+            census.add(output.spec.name, [counts])
     return left
+
+
+def _make_tasks(
+    outputs: Sequence[Output], plan: Plan, sink: Sink, census: Census, pace: Pace, small: Container[str], engine: bool
+) -> list[Task]:
+    """Return the tasks that make outputs, in the order in which they are taken."""
+    programs: dict[Any, Any] = {}
+    # What has to be equal is compared first, so that a difference shows before any work is done.
+    ordered = sorted((outputs[i] for i in pace.order(len(outputs))), key=lambda o: not o.equal)
+    batches = make_batches(ordered, plan, small, pace.many)
+    return [make_task(batch, plan.labels, sink, census, programs, engine) for batch in batches]
 
 
 def _run_tasks(

@@ -36,6 +36,9 @@ class Sink(Protocol):
     def write(self, name: str, start_byte: int, data: Bytes, counts: Counts = ()) -> None:
         """Put ``data`` at ``start_byte`` of the tensor ``name``; ``counts`` are what was counted while it was made."""
 
+    def write_together(self, names: Sequence[str], data: Bytes) -> None:
+        """Put ``data`` into tensors of one size, each whole, one after the other; nothing was counted in them."""
+
     def complete(self) -> Mapping[str, str]:
         """All bytes are there: make them last, and return the sha256 of each file by its name."""
 
@@ -177,6 +180,20 @@ class FileSink:
         self._journal.claim(name, start_byte, data, counts)
         place.follower.add(start, start + len(data))
 
+    def write_together(self, names: Sequence[str], data: Bytes) -> None:
+        """Write at the tensors' places: at once where they lie one behind the other."""
+        size = len(data) // len(names)
+        first = 0
+        for last, name in enumerate(names, 1):
+            place = self._places[name]
+            following = self._places[names[last]] if last < len(names) else None
+            if following is None or (following.file, following.offset) != (place.file, place.offset + size):
+                run, start = data[first * size : last * size], place.offset + size - (last - first) * size
+                write_at(place.file.borrow(), run, start)
+                self._journal.claim_together(names[first:last], run)
+                place.follower.add(start, start + len(run))
+                first = last
+
     def complete(self) -> Mapping[str, str]:
         """Wait until the bytes are on the disk; what is not hashed yet is hashed meanwhile."""
         return {name: _complete(file, follower) for name, (file, follower) in self._files.items()}
@@ -229,6 +246,11 @@ class MemorySink:
     def write(self, name: str, start_byte: int, data: Bytes, counts: Counts = ()) -> None:
         """Copy into the tensor's array."""
         self._bytes[name][start_byte : start_byte + len(data)] = data
+
+    def write_together(self, names: Sequence[str], data: Bytes) -> None:
+        """Copy into the tensors' arrays."""
+        for name, part in zip(names, data.reshape(len(names), -1), strict=True):
+            self._bytes[name][:] = part
 
     def complete(self) -> Mapping[str, str]:
         """Nothing to do: there are no files."""

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smelt.algebra.driver_source import BFLOAT16, FLOAT32
 from smelt.algebra.grid import LANES
 from smelt.algebra.interpreter import Floats, Tile
 from smelt.algebra.numbers import Value
+from smelt.algebra.storage_source import CODES
 from smelt.planning.cost import span_elements, tile_elements
 from smelt.planning.plan import Extent, Input
 from smelt.tensors.checkpoint import Checkpoint
-from smelt.tensors.dtypes import DType, decode
+from smelt.tensors.dtypes import DTYPES, DType, decode, dtype_of_array
 
 Bytes = NDArray[np.uint8]
 
-# Dtypes that kernels decode themselves.
-CODES = {"F32": FLOAT32, "BF16": BFLOAT16}
-FLOATS: np.dtype[np.floating] = np.dtype(np.float32)
 # What a span of all inputs may take: it is read, and read again by the kernel from the second cache.
 SPAN_BYTES = 2**20
 # Of many inputs shorter reads would cost more time than bytes, and their number would grow with its square.
@@ -94,66 +92,83 @@ class Reader:
                 floats = [_decode(p, first, last, precision) for p in pieces]
                 yield Tile(first, last - first, columns, floats, numbers, keys)
 
-    def spans(self, inputs: Sequence[Input], start: int, stop: int, rows: int) -> Iterator[Span]:
+    @cached_property
+    def dtypes(self) -> tuple[DType, ...]:
+        """The dtypes of all tensors that hold floats."""
+        stored = {spec.dtype.name for specs in self._specs for spec in specs.values()}
+        return tuple(dtype for dtype in DTYPES if dtype.is_float and dtype.name in stored)
+
+    def spans(
+        self, inputs: Sequence[Input], start: int, stop: int, rows: int, precision: np.dtype[np.floating]
+    ) -> Iterator[Span]:
         """Yield elements [start, stop) of a binding's inputs as stored, in runs of whole ``rows`` elements.
 
-        What kernels do not decode is decoded here, to float32. A span is valid until the next one.
+        An input that is joined from several tensors is decoded here, to ``precision``, the type of the kernel's tiles;
+        no dtype is wider. A span is valid until the next one.
         """
-        span = self._span or max(SPAN_BYTES // (4 * max(len(inputs), 1)) // LANES * LANES, SHORTEST_SPAN)
+        wanted = SPAN_BYTES // (precision.itemsize * max(len(inputs), 1)) // LANES * LANES
+        span = self._span or max(wanted, SHORTEST_SPAN)
         span = max(span // rows, 1) * rows
         for low in range(start, stop, span):
             high = min(low + span, stop)
             # Of a small tensor the first pass has read what the second one needs.
             if self._last is None or self._last[0] != (inputs, low, high):
                 self._last = None
-                self._last = (inputs, low, high), self._read_span(inputs, low, high)
+                self._last = (inputs, low, high), self._read_runs(inputs, [low], high - low, precision)
             yield self._last[1]
 
-    def _read_span(self, inputs: Sequence[Input], low: int, high: int) -> Span:
-        width = -(-(high - low) * 4 // 8) * 8
-        raw = self.buffer(-1, width * max(len(inputs), 1))
-        codes = [self._fill(number, pieces, low, high, raw) for number, pieces in enumerate(inputs)]
-        offsets = np.arange(len(inputs), dtype=np.int64) * width
-        return Span(low, high - low, raw, offsets, np.array(codes, np.int64))
-
-    def _fill(self, number: int, extents: Input, start: int, stop: int, raw: Bytes) -> int:
-        width = -(-(stop - start) * 4 // 8) * 8
-        place = raw[number * width : (number + 1) * width]
-        dtype = self._dtype(extents[0])
-        if len(extents) == 1 and dtype.name in CODES:
-            size = dtype.size_bytes
-            self._read_bytes(extents[0], (extents[0].start + start) * size, place[: (stop - start) * size])
-            return CODES[dtype.name]
-        floats = place.view(np.float32)[: stop - start]
-        floats[:] = _decode(self._read(number, extents, start, stop), start, stop, np.dtype(np.float32))
-        return CODES["F32"]
-
-    def gather(self, inputs: Sequence[Input], starts: Sequence[int], length: int) -> Span:
+    def gather(
+        self, inputs: Sequence[Input], starts: Sequence[int], length: int, precision: np.dtype[np.floating]
+    ) -> Span:
         """Return runs of ``length`` elements as one span."""
         self._last = None
+        return self._read_runs(inputs, starts, length, precision)
+
+    def _read_runs(
+        self, inputs: Sequence[Input], starts: Sequence[int], length: int, precision: np.dtype[np.floating]
+    ) -> Span:
         total = length * len(starts)
-        width = -(-total * 4 // 8) * 8
-        raw = self.buffer(-1, width * max(len(inputs), 1))
+        width = -(-total * precision.itemsize // 8) * 8
+        raw = self.buffer(-1, width * max(len(inputs), 1))[: width * max(len(inputs), 1)]
         codes = []
         for number, extents in enumerate(inputs):
-            place = raw[number * width : (number + 1) * width]
-            codes.append(self._gather_one(extents, starts, length, place))
+            stored = {self._dtype(extent).name: self._dtype(extent) for extent in extents}
+            dtype = self._dtype(extents[0]) if len(stored) == 1 else dtype_of_array(precision)
+            place = raw[number * width :][: total * dtype.size_bytes].reshape(len(starts), -1)
+            for start, run in zip(starts, place, strict=True):
+                if len(stored) == 1:
+                    self._read_stored(extents, start, start + length, run)
+                else:
+                    stop = start + length
+                    run.view(precision)[:] = _decode(self._read(-2, extents, start, stop), start, stop, precision)
+            codes.append(CODES[dtype.name])
         offsets = np.arange(len(inputs), dtype=np.int64) * width
-        return Span(0, total, raw, offsets, np.array(codes, np.int64))
+        return Span(starts[0], total, raw, offsets, np.array(codes, np.int64))
 
-    def _gather_one(self, extents: Input, starts: Sequence[int], length: int, place: Bytes) -> int:
-        dtype = self._dtype(extents[0])
-        if len(extents) == 1 and dtype.name in CODES:
-            size = length * dtype.size_bytes
-            for run, start in enumerate(starts):
-                first = (extents[0].start + start) * dtype.size_bytes
-                self._read_bytes(extents[0], first, place[run * size : (run + 1) * size])
-            return CODES[dtype.name]
-        floats = place.view(np.float32)
-        for run, start in enumerate(starts):
-            found = _decode(self._read(-2, extents, start, start + length), start, start + length, FLOATS)
-            floats[run * length : (run + 1) * length] = found
-        return CODES["F32"]
+    def _read_stored(self, extents: Input, start: int, stop: int, raw: Bytes) -> None:
+        """Fill ``raw`` with elements [start, stop) of tensors of one dtype, at once where they are stored so."""
+        width = self._dtype(extents[0]).size_bytes
+        reads: list[tuple[Extent, int, int]] = []  # where each begins, its first byte there, and its first one in raw
+        position = filled = 0
+        last: Extent | None = None
+        for extent in extents:
+            low, high = max(start - position, 0), min(stop - position, extent.count)
+            position += extent.count
+            if low < high:
+                if last is None or low or not self._follows(extent, last):
+                    reads.append((extent, (extent.start + low) * width, filled))
+                filled += (high - low) * width
+                last = extent
+        ends = [begin for *_, begin in reads[1:]] + [filled]
+        for (extent, start_byte, begin), end in zip(reads, ends, strict=True):
+            self._read_bytes(extent, start_byte, raw[begin:end])
+
+    def _follows(self, extent: Extent, other: Extent) -> bool:
+        """Say whether an extent is stored right behind another one."""
+        if extent.start or extent.checkpoint != other.checkpoint:
+            return False
+        is_read_to_its_end = other.start + other.count == self._specs[other.checkpoint][other.tensor].elements
+        return is_read_to_its_end and self._checkpoints[other.checkpoint].follows(extent.tensor, other.tensor)
 
     def raw(self, pieces: Input, start: int, stop: int, number: int = 0) -> Iterator[Bytes]:
         """Yield the stored bytes of elements [start, stop); each is valid until the next read of that ``number``."""

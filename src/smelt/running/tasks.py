@@ -13,9 +13,8 @@ from smelt.algebra.expressions import Attribute, Expr, Sort
 from smelt.algebra.grid import block_bounds, block_count
 from smelt.algebra.numbers import Value
 from smelt.algebra.questions import Question, Select, Sum, ask
-from smelt.algebra.templates import Template
 from smelt.errors import RunError
-from smelt.planning.plan import Output
+from smelt.running.batches import Batch
 from smelt.running.compiled import Compiled
 from smelt.running.copying import CopyTask
 from smelt.running.nonfinite import Census, Counts
@@ -61,10 +60,10 @@ class Looks:
 
 
 class ComputedTask:
-    """An output that is computed.
+    """An output that is computed; or several small ones, as the rows of one.
 
     Args:
-        output, template: what to compute.
+        batch: what to compute.
         sink: takes the result.
         census: takes the counts of values that are not finite.
         programs: prepared expressions by content, shared by the tasks of a run.
@@ -73,16 +72,17 @@ class ComputedTask:
 
     def __init__(
         self,
-        output: Output,
-        template: Template,
+        batch: Batch,
         sink: Sink,
         census: Census,
         programs: dict[Any, Any],
         engine: bool,
     ) -> None:
+        output, template = batch.output, batch.template
         self.name = output.spec.name
         self.blocks = block_count(output.spec.shape)
         self._output = output
+        self._members = batch.members
         self._root = template.root
         self._stages = template.stages()
         self._sink = sink
@@ -119,6 +119,8 @@ class ComputedTask:
         start, stop = self.bounds(number)
         if self._questions:
             self._measure(number, start, stop, reader)
+        elif self._members:
+            self._write_members(start, stop, reader)
         elif not self.waiting:
             width = self._output.spec.dtype.size_bytes
             counts = self._sink.kept(self.name, start * width, stop * width)
@@ -226,6 +228,28 @@ class ComputedTask:
                 question.measure(partials[id(question)], [next(values) for _ in question.operands], first)
 
     def _write(self, start: int, stop: int, reader: Reader) -> Counts:
+        block, counts = self._compute(start, stop, reader, self.name)
+        self._sink.write(self.name, start * self._output.spec.dtype.size_bytes, block, counts)
+        return counts
+
+    def _write_members(self, start: int, stop: int, reader: Reader) -> None:
+        """Write the rows of a block, each a tensor of its own."""
+        columns = self._output.spec.shape[-1]
+        names = self._members[start // columns : stop // columns]
+        try:
+            block, counts = self._compute(start, stop, reader, self.name)
+            if not counts:
+                self._sink.write_together(names, block)
+                return
+        except RunError:
+            pass  # each of them tells whose it is
+        for first, name in zip(range(start, stop, columns), names, strict=True):
+            block, counts = self._compute(first, first + columns, reader, name)
+            self._sink.write(name, 0, block, counts)
+            self._census.add(name, [counts])
+
+    def _compute(self, start: int, stop: int, reader: Reader, name: str) -> tuple[NDArray[np.uint8], Counts]:
+        """Return the encoded bytes of elements [start, stop), and the counts of values that are not finite."""
         found = np.zeros(len(self._output.inputs) + 1, np.int64)
         try:
             if self._final is not None:
@@ -233,22 +257,19 @@ class ComputedTask:
             else:
                 block = self._values.write(self._root, start, stop, reader, found)
         except OverflowError as error:
-            raise RunError(f"'{self.name}': {error}; choose a wider 'out_dtype'") from error
-        counts = tuple(found.tolist()) if found.any() else ()
-        self._sink.write(self.name, start * self._output.spec.dtype.size_bytes, block, counts)
-        return counts
+            raise RunError(f"'{name}': {error}; choose a wider 'out_dtype'") from error
+        return block, tuple(found.tolist()) if found.any() else ()
 
 
 def make_task(
-    output: Output,
-    template: Template,
+    batch: Batch,
     labels: Sequence[str],
     sink: Sink,
     census: Census,
     programs: dict[Any, Any],
     engine: bool = True,
 ) -> Task:
-    """Return the task that carries out an output."""
-    if output.precision == "bytes":
-        return CopyTask(output, labels, sink, census)
-    return ComputedTask(output, template, sink, census, programs, engine)
+    """Return the task that carries out a batch."""
+    if batch.output.precision == "bytes":
+        return CopyTask(batch.output, labels, sink, census)
+    return ComputedTask(batch, sink, census, programs, engine)

@@ -67,7 +67,7 @@ class Values:
         program = ready(roots, self._output, columns, self._programs)
         if program is None:
             return None
-        key = ("packed", tuple(root.key for root in roots), self._case)
+        key = ("packed", tuple(root.key for root in roots), self._case, self.precision)
         packed = None if program.asks else self._programs.get(key)
         if packed is None:
             packed = program.pack(self.solve(program.numbers))
@@ -120,13 +120,12 @@ class Values:
             OverflowError: when a magnitude is too large for a float8 format.
         """
         dtype = self._output.spec.dtype
-        block = np.empty((stop - start) * dtype.size_bytes, np.uint8)
+        block = np.empty(stop - start, self.precision)
         for first, (values,) in self._tiles(start, stop, reader, *self._interpreted([root]), found):
-            place = (first - start) * dtype.size_bytes
-            part = block[place : place + len(values) * dtype.size_bytes]
-            part[:] = encode(values, dtype)
-            found[-1] += count_nonfinite(part, dtype)
-        return block
+            block[first - start : first - start + len(values)] = values
+        raw = encode(block, dtype)
+        found[-1] += count_nonfinite(raw, dtype)
+        return raw
 
     def _interpreted(self, roots: Sequence[Expr]) -> tuple[TileProgram, Mapping[str, Value]]:
         key = (tuple(r.key for r in roots), self.precision)

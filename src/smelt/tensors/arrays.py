@@ -47,6 +47,10 @@ class Arrays:
         view = np.frombuffer(buffer, np.uint8)
         view[:] = self._bytes[name][start_byte : start_byte + view.size]
 
+    def follows(self, name: str, other: str) -> bool:
+        """Say no: each is somewhere else."""
+        return False
+
     def fetch(self, progress: bool) -> Arrays:
         """Return itself: everything is here."""
         return self

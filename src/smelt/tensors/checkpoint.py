@@ -45,6 +45,9 @@ class Place(Protocol):
     def read(self, name: str, start_byte: int, buffer: Buffer) -> None:
         """Fill ``buffer`` from the tensor's bytes from ``start_byte`` on; called from many threads."""
 
+    def follows(self, name: str, other: str) -> bool:
+        """Say whether a read of the tensor ``other`` that goes on reads the tensor ``name``."""
+
     def fetch(self, progress: bool) -> Place:
         """Return a place on this machine with the same content."""
 
@@ -199,6 +202,10 @@ class Checkpoint:
             RunError: when the file has become shorter or cannot be read, or the weights are still on the hub.
         """
         self._place.read(name, start_byte, buffer)
+
+    def follows(self, name: str, other: str) -> bool:
+        """Say whether the tensor ``name`` is stored right behind ``other``, so that a read of that one may go on."""
+        return self._place.follows(name, other)
 
     def fingerprint(self) -> Mapping[str, Fingerprint]:
         """Look at the weight files again: by file name, size, time, inode and header digest.

@@ -66,6 +66,11 @@ class LocalFiles:
         extent = self._extents[name]
         read_at(self._borrow(extent.file_name), buffer, extent.offset + start_byte)
 
+    def follows(self, name: str, other: str) -> bool:
+        """Say whether the tensor ``name`` begins where ``other`` ends."""
+        here, there = self._extents[name], self._extents[other]
+        return here.file_name == there.file_name and here.offset == there.offset + there.spec.size_bytes
+
     def fetch(self, progress: bool) -> LocalFiles:
         """Return itself: everything is here."""
         return self

@@ -54,6 +54,10 @@ class RemoteFiles:
         """Refuse: a run fetches the weights first."""
         raise RunError(f"{self._repository}: the weights are still on the hub; call fetch() before reading them")
 
+    def follows(self, name: str, other: str) -> bool:
+        """Say no: each is somewhere else."""
+        return False
+
     def fetch(self, progress: bool) -> LocalFiles:
         """Download the weight files that the cache lacks, and return the snapshot in the cache.
 

@@ -68,6 +68,10 @@ class PickledFiles:
         """Fill ``buffer`` from the tensor's bytes from ``start_byte`` on."""
         self._arrays.read(name, start_byte, buffer)
 
+    def follows(self, name: str, other: str) -> bool:
+        """Say no: each is somewhere else."""
+        return False
+
     def fetch(self, progress: bool) -> PickledFiles:
         """Return itself: everything is here."""
         return self

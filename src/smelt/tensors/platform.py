@@ -70,7 +70,7 @@ def open_file(path: Path, mode: Mode, positional: bool = hasattr(os, "preadv") a
     """Open a file for ``read_at`` and ``write_at``.
 
     Args:
-        path: the file.
+        path: the file; a link in its place is followed to read, and never to write.
         mode: ``rb`` reads, ``xb`` creates a file that must not exist, ``x+b`` one that is read as well, ``r+b`` writes
             into an existing one, ``a+b`` into one that may exist, for ``append``.
         positional: whether the system's positional calls are used, and not a lock around seek and read.
@@ -78,7 +78,8 @@ def open_file(path: Path, mode: Mode, positional: bool = hasattr(os, "preadv") a
     Raises:
         OSError: as ``open`` does.
     """
-    return File(path, open(path, mode, buffering=0), None if positional else threading.Lock())
+    opener = None if mode == "rb" else _open_unless_link
+    return File(path, open(path, mode, buffering=0, opener=opener), None if positional else threading.Lock())
 
 
 def read_at(file: File, buffer: Buffer, offset: int) -> None:
@@ -90,10 +91,8 @@ def read_at(file: File, buffer: Buffer, offset: int) -> None:
     view = _as_bytes(buffer)
     done = 0
     while done < len(view):
-        try:
+        with _named(file.path, "read"):
             count = _read_once(file, view[done : done + _CALL_LIMIT_BYTES], offset + done)
-        except OSError as error:
-            raise _explain(file.path, "read", error) from error
         if count == 0:
             raise RunError(
                 f"{file.path}: truncated: bytes {offset} to {offset + len(view)} are needed, "
@@ -111,10 +110,8 @@ def write_at(file: File, data: Buffer, offset: int) -> None:
     view = _as_bytes(data)
     done = 0
     while done < len(view):
-        try:
+        with _named(file.path, "written"):
             done += _write_once(file, view[done : done + _CALL_LIMIT_BYTES], offset + done)
-        except OSError as error:
-            raise _explain(file.path, "written", error) from error
 
 
 def append(file: File, data: bytes) -> None:
@@ -125,10 +122,8 @@ def append(file: File, data: bytes) -> None:
     """
     done = 0
     while done < len(data):
-        try:
+        with _named(file.path, "written"):
             done += file.stream.write(data[done:]) or 0
-        except OSError as error:
-            raise _explain(file.path, "written", error) from error
 
 
 def open_locked(path: Path) -> File | None:
@@ -147,7 +142,7 @@ def open_locked(path: Path) -> File | None:
             return None
         # Whoever had it locked before may have removed it since it was opened here.
         with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.stream.fileno()), path.stat()):
+            if os.path.samestat(os.fstat(file.stream.fileno()), path.lstat()):
                 return file
         file.close()
 
@@ -254,6 +249,12 @@ def find_user_caches() -> Path:
     return named if named.is_absolute() else Path.home() / ".cache"
 
 
+def _open_unless_link(path: str, flags: int) -> int:
+    if os.path.islink(path):  # where the system has no such flag
+        raise OSError(errno.ELOOP, "is a symbolic link", path)
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
 def _lock(file: File) -> bool:
     try:
         if sys.platform == "win32":
@@ -293,8 +294,4 @@ def _named(path: Path, verb: str, *tolerated: int) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno not in tolerated:
-            raise _explain(path, verb, error) from error
-
-
-def _explain(path: Path, verb: str, error: OSError) -> RunError:
-    return RunError(f"{path}: cannot be {verb}: {error.strerror or error}")
+            raise RunError(f"{path}: cannot be {verb}: {error.strerror or error}") from error
