@@ -229,12 +229,10 @@ class Selection:
         done, value = self._prefix
         histogram, self._histogram = self._histogram, None
         assert histogram is not None
-        above = self._above_prefix
-        digit = (1 << DIGIT) - 1
-        while above + histogram[digit] < self.count:
-            above += int(histogram[digit])
-            digit -= 1
-        self._above_prefix = above
+        reached = self._above_prefix + np.cumsum(histogram[::-1])  # exact: integers
+        steps = int(np.searchsorted(reached, self.count))
+        digit = (1 << DIGIT) - 1 - steps
+        self._above_prefix = int(reached[steps - 1]) if steps else self._above_prefix
         done, value = done + DIGIT, value << DIGIT | digit
         if done < self._bits:
             self._prefix = (done, value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -45,10 +45,11 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Looks:
-    """What a question may look at beside its passes."""
+    """What a question may look at beside its passes; several may look at the same."""
 
     values: Values
     reader: Reader
+    seen: dict[tuple[str, int], NDArray[np.generic]] = field(default_factory=dict)  # samples by operand and length
 
     def block(self, operand: Expr, start: int, stop: int) -> NDArray[np.generic]:
         """Return elements [start, stop) of an operand."""
@@ -56,7 +57,10 @@ class Looks:
 
     def runs(self, operand: Expr, starts: Sequence[int], length: int) -> NDArray[np.generic]:
         """Return runs of elements, at once where a kernel can take them for one."""
-        return self.values.runs(operand, starts, length, self.reader)
+        key = operand.key, len(starts) * length
+        if key not in self.seen:
+            self.seen[key] = self.values.runs(operand, starts, length, self.reader)
+        return self.seen[key]
 
 
 class ComputedTask:
@@ -106,8 +110,9 @@ class ComputedTask:
             stage = self._stages.pop(0)
             self.waiting = [node for node in stage if node.attributes]
             self._questions = [self._ask(node) for node in stage if not node.attributes]
+            looks = Looks(self._values, reader)
             for question in self._questions:
-                question.prepare(Looks(self._values, reader), self.blocks <= 1)
+                question.prepare(looks, self.blocks <= 1)
             self._collect_answers()
         if self.waiting and not self._questions:
             return
@@ -167,7 +172,7 @@ class ComputedTask:
     def resume(self, attributes: tuple[Attribute, ...], answer: Value) -> None:
         """Take the answer to a question about the whole model."""
         node = self._waiting_for(attributes)
-        self._values.answers[node.key] = answer
+        self._values.learn({node.key: answer})
         self.waiting = [n for n in self.waiting if n is not node]
 
     def _waiting_for(self, attributes: tuple[Attribute, ...]) -> Expr:
@@ -179,7 +184,7 @@ class ComputedTask:
         return ask(node, value, self._output.spec.shape, self._values.precision)
 
     def _collect_answers(self) -> None:
-        self._values.answers.update((q.node.key, q.answer) for q in self._questions if q.answer is not None)
+        self._values.learn({q.node.key: q.answer for q in self._questions if q.answer is not None})
         self._questions = [q for q in self._questions if q.answer is None]
 
     def _choose_kernels(self) -> None:

@@ -33,7 +33,8 @@ class Values:
 
     def __init__(self, output: Output, template: Template, programs: dict[Any, Any], engine: bool) -> None:
         self.precision: np.dtype[np.floating] = np.dtype(output.precision)
-        self.answers: dict[str, Value] = {}  # to the questions asked so far
+        self._answers: dict[str, Value] = {}  # to the questions asked so far
+        self._kernels: dict[tuple[str, ...], Compiled | None] = {}  # with the numbers that these answers make
         self._output = output
         self._template = template
         self._programs = programs
@@ -42,13 +43,18 @@ class Values:
         # Bit for bit: a weight of -0.0 equals one of 0.0 and gives another result.
         self._case = (np.array(output.slots, np.float64).tobytes(), output.spec.shape)
 
+    def learn(self, answers: Mapping[str, Value]) -> None:
+        """Take answers to questions, by content key."""
+        self._answers.update(answers)
+        self._kernels.clear()
+
     def solve(self, nodes: Sequence[Expr], **sizes: int) -> dict[str, Value]:
         """Compute numbers, as ``numbers.solve``; ``sizes`` are further ones than those of the tensor.
 
         Tensors of one shape under one setting share what does not hang on answers.
         """
         if sizes:
-            return solve(nodes, self._output.slots, {**self._sizes, **sizes}, self.answers)
+            return solve(nodes, self._output.slots, {**self._sizes, **sizes}, self._answers)
         key = ("numbers", tuple(node.key for node in nodes), self._case)
         known = self._programs.get(key)
         if known is None:
@@ -57,12 +63,18 @@ class Values:
         asking = [node for node in nodes if node.depth]
         if not asking:
             return known
-        return known | solve(asking, self._output.slots, self._sizes, self.answers)
+        return known | solve(asking, self._output.slots, self._sizes, self._answers)
 
     def compile(self, roots: Sequence[Expr]) -> Compiled | None:
         """Return the kernel for some nodes with its numbers, ``None`` where the interpreter computes them."""
         if not self._engine or not self._output.spec.elements:
             return None
+        key = tuple(root.key for root in roots)
+        if key not in self._kernels:
+            self._kernels[key] = self._compile(roots)
+        return self._kernels[key]
+
+    def _compile(self, roots: Sequence[Expr]) -> Compiled | None:
         columns = self._sizes["row"]
         program = ready(roots, self._output, columns, self._programs)
         if program is None:
