@@ -14,7 +14,8 @@ class Evaluation:
     """One expression over given arrays; ``answers`` and ``passes`` stay for tests to look at."""
 
     def __init__(self, root, inputs, slots=(), keys=(), tile=1024, precision=np.float32, order=None):
-        self.root, self.slots, self.keys, self.tile = root, slots, keys, tile
+        self.root, self.slots, self.tile = root, slots, tile
+        self.keys = np.array(keys, np.uint64)[:, None]
         self.precision = np.dtype(precision)
         self.shape = np.shape(inputs[0])
         self.inputs = [np.asarray(x, self.precision).reshape(-1) for x in inputs]

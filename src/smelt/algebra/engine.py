@@ -26,7 +26,7 @@ TILE = 1024  # elements; a few tiles fit into the first cache, and lanes start a
 
 _COMMON_TYPES = (
     "uint8[::1], uint16[::1], uint32[::1], uint64[::1], int64[::1], int64[::1], int64, int64, int64, int64, "
-    "int64[::1], {float}[::1], {float}[:,::1], {float}[:,::1], uint64[::1], {word}[:,::1], int64[:,::1], "
+    "int64[::1], {float}[::1], {float}[:,::1], {float}[:,::1], uint64[:,::1], {word}[:,::1], int64[:,::1], "
     "{float}[:,::1], {float}[:,::1], {float}[:,::1]"
 )
 _LOOP_TYPES = {

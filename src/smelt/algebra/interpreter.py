@@ -30,7 +30,7 @@ class Tile:
         columns: the length of the tensor's rows; a tile holds whole rows where an expression asks for it.
         inputs: the float tiles of the binding's input tensors, each of shape (length,).
         numbers: the values of the numbers in use, prepared by ``meet``, by content key.
-        keys: the noise streams of the binding.
+        keys: the noise streams of the binding: one for the tensor, or one for each of its rows.
     """
 
     start: int
@@ -38,7 +38,7 @@ class Tile:
     columns: int
     inputs: Sequence[Floats]
     numbers: Mapping[str, Value]
-    keys: Sequence[int]
+    keys: NDArray[np.uint64]
 
     def places(self, along: str | None) -> NDArray[np.int64]:
         """Return for each element the number of its row, or of its column."""
@@ -138,8 +138,12 @@ def _max_models(node: Expr, args: list[Value], tile: Tile, precision: np.dtype[n
 def _uniform(node: Expr, args: list[Value], tile: Tile, precision: np.dtype[np.floating]) -> Value:
     first, draw = int(node.attributes[0] or 0), int(node.attributes[1] or 0)
     fields = np.empty((node.models or 1, tile.length), np.float32)
-    for field, key in zip(fields, tile.keys[first:], strict=False):
-        noise.uniforms(key, draw, tile.start, field)
+    for field, streams in zip(fields, tile.keys[first:], strict=False):
+        if node.along is None:
+            noise.uniforms(int(streams[0]), draw, tile.start, field)
+            continue
+        for row, part in enumerate(field.reshape(-1, tile.columns), tile.start // tile.columns):
+            noise.uniforms(int(streams[row]), draw, 0, part)
     return (fields if node.models is not None else fields[0]).astype(precision, copy=False)
 
 

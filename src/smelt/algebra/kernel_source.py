@@ -7,8 +7,9 @@ floats out, in the interpreter's order of operations. The floats are float32, or
 
 The function's parameters: ``x`` (inputs, tile) floats; ``n`` elements in the tile, the first of which is element
 ``start`` of the tensor; ``row`` the tensor's row, where a tile is a row; ``p`` counts and offsets; ``numbers`` floats;
-``rows`` (numbers, rows) and ``columns`` (numbers, columns) floats; ``keys`` of the noise streams; ``thresholds``, as
-integers of the floats' width, and ``cuts`` of selections; ``s`` (scratch, tile) and ``out`` (roots, tile) floats.
+``rows`` (numbers, rows) and ``columns`` (numbers, columns) floats; ``keys`` of the noise streams, (streams, 1) or
+(streams, rows); ``thresholds``, as integers of the floats' width, and ``cuts`` of selections; ``s`` (scratch, tile) and
+``out`` (roots, tile) floats.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class _Writer:
         self._numbers = [n for n in found if n.sort is not Sort.SELECTION]
         self._selections = [n for n in found if n.sort is Sort.SELECTION]
         self._offsets: dict[str, str] = {}
-        self._whole_rows = any(n.along for n in found) or any(n.op == "rank" for n in self._nodes)
+        self._whole_rows = any(n.along for n in (*found, *self._nodes)) or any(n.op == "rank" for n in self._nodes)
 
     def write(self, precision: str) -> Kernel:
         for node in self._nodes:
@@ -139,8 +140,10 @@ class _Writer:
         elif node.op == "uniform":
             first, draw = self._parameter(int(node.attributes[0] or 0)), int(node.attributes[1] or 0)
             count = self._parameter(node.models or 1)
+            stream, begin = ("row", "0") if node.along else ("0", "start")
             self._lines.append(
-                f"for m in range({count}):\n    fill_uniform(keys[{first} + m], {draw}, start, n, s[{place} + m])"
+                f"for m in range({count}):\n"
+                f"    fill_uniform(keys[{first} + m, {stream}], {draw}, {begin}, n, s[{place} + m])"
             )
         elif node.op == "rank":
             count, source = self._parameter(node.models or 1), self._place[node.args[0].key]

@@ -64,7 +64,7 @@ class Template:
         What is asked of a tensor is asked of each row, and gives the same bits.
         """
         sizes = any(n.op == "size" and n.attributes for n in walk(self.root))
-        if self.keys or self.needs_rows or self.asks_model or sizes:
+        if self.needs_rows or self.asks_model or sizes:
             return None
         return replace(self, root=rewrite(self.root, _ask_rows))
 
@@ -88,7 +88,7 @@ def _ask_rows(node: Expr) -> Expr:
     if node.op == "size":
         return replace(node, attributes=("row",))
     hangs_on_rows = node.sort not in PER_ELEMENT and any(a.along for a in node.args)
-    return replace(node, along="row") if node.op in QUESTIONS or hangs_on_rows else node
+    return replace(node, along="row") if node.op in (*QUESTIONS, "uniform") or hangs_on_rows else node
 
 
 def trace(

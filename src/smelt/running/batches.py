@@ -87,4 +87,7 @@ def _join(group: Sequence[Output], plan: Plan) -> Batch:
     name = f"{first.spec.name} and {len(group) - 1} more"
     spec = TensorSpec(name, (len(group), first.spec.elements), first.spec.dtype)
     inputs = tuple(tuple(o.inputs[i][0] for o in group) for i in range(len(first.inputs)))
-    return Batch(replace(first, spec=spec, inputs=inputs), template.by_rows, tuple(o.spec.name for o in group))
+    keys = tuple(o.keys[stream] for stream in range(template.keys) for o in group)
+    return Batch(
+        replace(first, spec=spec, inputs=inputs, keys=keys), template.by_rows, tuple(o.spec.name for o in group)
+    )

@@ -39,7 +39,7 @@ class Compiled:
     output: Output
     columns: int
     whole_rows: bool  # whether runs of elements have to be whole rows
-    keys: NDArray[np.uint64]  # the noise streams
+    keys: NDArray[np.uint64]  # the noise streams, (streams, 1 or rows)
 
     def spans(self, reader: Reader, start: int, stop: int) -> Iterator[Span]:
         """Yield elements [start, stop) of the inputs, as stored."""

@@ -71,7 +71,7 @@ class Reader:
         stop: int,
         precision: np.dtype[np.floating],
         numbers: Mapping[str, Value],
-        keys: Sequence[int],
+        keys: NDArray[np.uint64],
         columns: int,
         whole_rows: bool,
     ) -> Iterator[Tile]:

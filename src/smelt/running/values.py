@@ -40,6 +40,8 @@ class Values:
         self._programs = programs
         self._engine = engine
         self._sizes = sizes_of(output.spec.shape)
+        # One key for the tensor, or one for each of its rows.
+        self._keys = np.array(output.keys or (0,), np.uint64).reshape(max(template.keys, 1), -1)
         # Bit for bit: a weight of -0.0 equals one of 0.0 and gives another result.
         self._case = (np.array(output.slots, np.float64).tobytes(), output.spec.shape)
 
@@ -87,8 +89,7 @@ class Values:
                 self._programs[key] = packed
         if program.selections:
             packed = program.add_selections(packed, self.solve(program.selections))
-        keys = np.array(self._output.keys or (0,), np.uint64)
-        return Compiled(program, packed, self._output, columns, self._template.needs_rows, keys)
+        return Compiled(program, packed, self._output, columns, self._template.needs_rows, self._keys)
 
     def of(self, node: Expr, start: int, stop: int, reader: Reader) -> Array:
         """Return elements [start, stop) of an expression, shape (…, stop − start)."""
@@ -165,7 +166,7 @@ class Values:
         # Ranks need whole rows, however long, and whatever part of them is wanted.
         low, high = self._widen(start, stop) if self._template.ranks else (start, stop)
         for tile in reader.tiles(
-            output.inputs, low, high, self.precision, numbers, output.keys, columns, self._template.needs_rows
+            output.inputs, low, high, self.precision, numbers, self._keys, columns, self._template.needs_rows
         ):
             first, last = max(start, tile.start), min(stop, tile.start + tile.length)
             if first < last:
