@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -161,6 +162,7 @@ def _group_blocks(names: Iterable[str]) -> dict[str, dict[int, set[str]]]:
     return blocks
 
 
+@lru_cache(2**16)  # models of a merge share their names
 def _split(name: str) -> tuple[str, int, str] | None:
     """Split at the first number that follows a block word, else at the first number."""
     numbers = list(_NUMBER.finditer(name))

@@ -11,7 +11,7 @@ from smelt.arch.config import restack, untied, without_origin
 from smelt.errors import InputError, listing, nearest
 from smelt.planning.binding import Binder
 from smelt.planning.pairing import Pairing, Part, Region, module_names, pair_slices, pair_whole, tied_partner
-from smelt.planning.settings import settle
+from smelt.planning.settings import Settings, settle
 from smelt.planning.views import Bound, View
 from smelt.planning.vocabularies import Vocabularies, align_rows, check_tokenizer
 from smelt.recipes.nouns import Document, Module, Reference, Slice
@@ -53,6 +53,9 @@ class DocumentPlanner:
         self._binder = binder
         self._vocabularies = vocabularies
         self._notes: dict[str, None] = {}
+        rules = [rule for level in document.levels for parameter in level.values() for rule in parameter.rules]
+        self._has_filters = any(rule.filter is not None for rule in rules)
+        self._settled: dict[object, Settings] = {}
 
     def plan(self) -> Merged:
         """Return the document with every tensor bound.
@@ -147,7 +150,7 @@ class DocumentPlanner:
                 models = self._without_base(pairing, models)
                 if not models:
                     return arguments[base]
-        settings = settle(self._document, pairing, models)
+        settings = self._settle(pairing, models)
         if settings.structure.get("normalize") and method.takes_base and any(w < 0 for w in settings.weights):
             self._note(
                 "'normalize' divides by the weights that take part, so the sign of a negative weight cancels where it "
@@ -159,6 +162,15 @@ class DocumentPlanner:
         return self._binder.bind(
             method, tensors, settings.structure, settings.slots, keys, based, self._document.name or ""
         )
+
+    def _settle(self, pairing: Pairing, models: Sequence[int]) -> Settings:
+        """Return the settings of a tensor; where no filter asks for its name, those of its layer."""
+        if self._has_filters:
+            return settle(self._document, pairing, models)
+        key = id(pairing.part), pairing.position, tuple(models)
+        if key not in self._settled:
+            self._settled[key] = settle(self._document, pairing, models)
+        return self._settled[key]
 
     def _without_base(self, pairing: Pairing, models: Sequence[int]) -> list[int]:
         """Leave out a component that is the base itself: the same model, and in a slice the same layer of it."""
