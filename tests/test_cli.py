@@ -36,7 +36,14 @@ def test_merge_says_in_one_line_what_it_wrote(smelt_command):
     assert answer.out == f"out: 9 tensors, plan digest {smelt.plan('recipe.yml').digest[:16]}\n"
     listed, unlicensed = answer.err.splitlines()
     assert listed == "note: 'a' is the base model itself: its difference is zero, so listing it changes nothing"
-    assert unlicensed.startswith("note: the licence of a is not known")
+    assert unlicensed.startswith("note: the licence of a and b is not known")
+    assert unlicensed.endswith("ask their authors before sharing the merge")
+
+
+def test_merge_says_one_thing_about_licences(here, smelt_command):
+    (here / "a" / "README.md").write_text("---\nlicense: other\nlicense_name: mine\n---\n")
+    answer = smelt_command("merge", "recipe.yml", "out")
+    (unlicensed,) = [line for line in answer.err.splitlines() if "licence" in line]
     assert unlicensed.endswith("('smelt plan' lists 1 more)")
 
 

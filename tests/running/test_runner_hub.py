@@ -63,7 +63,7 @@ def test_a_merge_from_the_cache(here):
     code, shown, errors = command(here, "merge", "recipe.yml", "out")
     assert (code, shown) == (0, f"out: 9 tensors, plan digest {plan['digest'][:16]}\n")
     (note,) = errors.splitlines()
-    assert note.startswith("note: the licence of org/base is not known")
+    assert note.startswith("note: the licence of org/base, org/tuned and local is not known")
 
     first, second = yaml.safe_load_all((here / "out" / "smelt_recipe.yml").read_text())
     assert first["base_model"] == f"org/base@{'a' * 40}"

@@ -32,7 +32,7 @@ def estimate(outputs: Sequence[Output], templates: Sequence[Template], checkpoin
     """Return the cost of the outputs."""
     widths = [{name: spec.dtype.size_bytes for name, spec in c.specs.items()} for c in checkpoints]
     inputs: dict[tuple[int, str, int, int], int] = {}
-    read = written = parameters = thread = 0
+    read = written = parameters = computed = thread = 0
     passes = 1
     for output in outputs:
         depth = 1 if output.precision == "bytes" else templates[output.template].passes
@@ -46,8 +46,9 @@ def estimate(outputs: Sequence[Output], templates: Sequence[Template], checkpoin
         read += depth * size
         written += output.spec.size_bytes
         parameters += output.spec.elements
+        computed += output.spec.elements if output.precision != "bytes" else 0
         thread = max(thread, _working_bytes(output, widest))
-    return Cost(read, sum(inputs.values()), written, passes, thread, parameters)
+    return Cost(read, sum(inputs.values()), written, passes, thread, parameters, computed)
 
 
 def _working_bytes(output: Output, widest: int) -> int:

@@ -196,16 +196,20 @@ def _card_fields(chosen: Licence) -> tuple[str, str | None, str | None]:
 
 
 def _warn_of_unknown(inputs: Iterable[StatedLicences]) -> list[str]:
+    unknown: dict[tuple[str, ...], list[str]] = {}  # labels by what is said about them
     warnings = []
     for stated in inputs:
         if any(licence.family == "unknown" for licence in stated.licences):
-            why = f" ({'; '.join(stated.notes)})" if stated.notes else ""
-            warnings.append(f"the licence of {stated.label} is not known{why}: ask its author before sharing the merge")
+            unknown.setdefault(tuple(stated.notes), []).append(stated.label)
         warnings += [
             f"the conditions of {licence.name}, the licence of {stated.label}, are not known here: read its text"
             for licence in stated.licences
             if licence.family == "custom"
         ]
+    for notes, labels in unknown.items():
+        why = f" ({'; '.join(notes)})" if notes else ""
+        asked = "its author" if len(labels) == 1 else "their authors"
+        warnings.append(f"the licence of {_listed(labels)} is not known{why}: ask {asked} before sharing the merge")
     return warnings
 
 

@@ -31,6 +31,11 @@ class Extent:
     count: int
 
 
+# Below this a merge takes the interpreter less time than a new process needs to get kernels ready.
+ENGINE_PARAMETERS = 20_000_000
+# What a process takes on its own, as measured: with the compiler, and without it.
+COMPILED_BYTES, INTERPRETED_BYTES = 165_000_000, 60_000_000
+
 # What an input of a template is read from: usually one whole tensor, otherwise pieces one after the other.
 Input = tuple[Extent, ...]
 
@@ -66,10 +71,16 @@ class Cost:
     passes: int  # the most that any tensor needs
     thread_bytes: int  # working memory of one thread
     parameters: int  # elements written
+    computed: int  # those of them that are not just copied
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether compiled kernels take part, where nothing else is asked for."""
+        return self.computed >= ENGINE_PARAMETERS
 
     def peak_bytes(self, threads: int) -> int:
         """Return the resident memory to expect: the process itself, and the buffers of each thread."""
-        return 120_000_000 + threads * self.thread_bytes
+        return (COMPILED_BYTES if self.is_compiled else INTERPRETED_BYTES) + threads * self.thread_bytes
 
 
 @dataclass(frozen=True)

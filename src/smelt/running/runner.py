@@ -38,8 +38,6 @@ class UnhashedWarning(UserWarning):
     """The provenance lacks the digests of inputs that were asked for."""
 
 
-# Below this a merge takes the interpreter less time than a new process needs to get kernels ready.
-ENGINE_PARAMETERS = 20_000_000
 # With no more elements in all its inputs, a tensor costs the interpreter more time than the processor.
 SMALL_ELEMENTS = 2**14
 
@@ -165,7 +163,7 @@ def _work(plan: Plan, sink: Sink, census: Census, pace: Pace, progress: Progress
         if progress is not None:
             progress(min(sum(r.bytes_read for r in readers), plan.cost.read_bytes), plan.cost.read_bytes)
 
-    run = partial(_run_tasks, readers=readers, pace=pace, small=small, report=report)
+    run = partial(run_tasks, readers=readers, pace=pace, small=small, report=report)
     try:
         run(sink.verifications())
         tasks = _make_tasks(_leave_out_written(plan, sink, census), plan, sink, census, pace, small, engine)
@@ -187,7 +185,7 @@ def _work(plan: Plan, sink: Sink, census: Census, pace: Pace, progress: Progress
 
 def _choose_engine(plan: Plan, pace: Pace) -> bool:
     """Say whether compiled kernels take part."""
-    wanted = plan.cost.parameters >= ENGINE_PARAMETERS if pace.engine is None else pace.engine
+    wanted = plan.cost.is_compiled if pace.engine is None else pace.engine
     fault = find_fault() if wanted else None
     if fault is not None:
         warnings.warn(f"merging with the slower interpreter, because {fault}", SlowerWarning, stacklevel=2)
@@ -223,7 +221,7 @@ def _make_tasks(
     return [make_task(batch, plan.labels, sink, census, programs, engine) for batch in batches]
 
 
-def _run_tasks(
+def run_tasks(
     tasks: Sequence[Task],
     readers: Sequence[Reader],
     pace: Pace,
