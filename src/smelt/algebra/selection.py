@@ -105,7 +105,7 @@ class Selection:
         self._gathered = 0
         self._histogram: NDArray[np.int64] | None = None  # of the digits counted in this pass
         self._lock = threading.Lock()
-        self._limit = min(GATHER_LIMIT // searches, max(size // 8, RUN))
+        self._limit = min(GATHER_LIMIT // searches, max(size // 4, RUN))
         self.wanted: tuple[int, int] | None = None  # the piece that holds the cut, once the threshold is known
         self._found = (0, 0)  # that threshold, and how many equal to it remain to be kept in that piece
 
