@@ -1,8 +1,11 @@
 """Small tensors computed together: each must have the bytes that it has on its own."""
 
+import json
+
 import numpy as np
 import pytest
 from engine_families import STORAGES, draw, draw_special, few_variants, model_count, plan_variant, settle, storages_for
+from interruptible import contents
 
 import smelt
 import tiny
@@ -11,6 +14,7 @@ from smelt.errors import RunError
 from smelt.running.batches import make_batches
 from smelt.running.nonfinite import NonFiniteWarning
 from smelt.running.runner import Pace, run_plan
+from smelt.running.sinks import FileSink
 
 ALONE = Pace(1, many=10**9, engine=False)
 SHAPES = {f"{n} of {shape}": shape for shape in ((7, 5), (35,), (1,), (), (0,), (9, 300), (2701,)) for n in range(4)}
@@ -88,6 +92,28 @@ models: [{model: a, parameters: {weight: [0.0, 1.0]}}, {model: b, parameters: {w
     slots = {output.spec.name: output.slots for output in plan.outputs}
     assert all(len({slots[name] for name in group}) == 1 for group in groups(plan))
     assert settle(plan, together(False)) == settle(plan, ALONE)
+
+
+def test_a_run_that_was_stopped_carries_on(here, monkeypatch):
+    for number, name in enumerate("ab"):
+        tiny.save_llama(here / name, number, layers=4)
+    plan = smelt.plan("merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}]\nparameters: {t: 0.3}\n")
+    run_plan(plan, "expected", pace=ALONE)
+    write, left = FileSink.write_together, iter(range(1))
+
+    def write_or_stop(self, names, data):
+        if next(left, None) is None:
+            raise RunError("no")
+        write(self, names, data)
+
+    monkeypatch.setattr(FileSink, "write_together", write_or_stop)
+    with pytest.raises(RunError, match="no"):
+        run_plan(plan, "out", pace=Pace(1, many=1, engine=False))
+    monkeypatch.setattr(FileSink, "write_together", write)
+    claims = [json.loads(line)[0] for line in (here / "out.partial.journal").read_text().splitlines()[1:]]
+    assert 1 < len(claims) < len(plan.outputs)
+    run_plan(plan, "out", pace=Pace(1, many=1, engine=False))
+    assert contents("out") == contents("expected")
 
 
 def test_few_small_tensors_are_computed_one_by_one():

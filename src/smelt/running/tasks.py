@@ -243,11 +243,13 @@ class ComputedTask:
         names = self._members[start // columns : stop // columns]
         try:
             block, counts = self._compute(start, stop, reader, self.name)
-            if not counts:
-                self._sink.write_together(names, block)
-                return
+            in_order = not counts
         except RunError:
-            pass  # each of them tells whose it is
+            in_order = False
+        if in_order:
+            self._sink.write_together(names, block)
+            return
+        # Whose it is shows where each is computed on its own.
         for first, name in zip(range(start, stop, columns), names, strict=True):
             block, counts = self._compute(first, first + columns, reader, name)
             self._sink.write(name, 0, block, counts)
