@@ -127,6 +127,6 @@ def arguments(program, packed, raw, dtype, size):
     rows = [np.empty((max(program.rows_scratch, 1), TILE), program.precision) for _ in range(3)]
     return (
         *(*(padded.view(word) for word in WORDS), zero, zero + CODES[dtype.name], size, TILE, 0, size),
-        *(packed.p, packed.numbers, packed.rows, packed.columns, np.zeros(1, np.uint64)),
+        *(packed.p, packed.numbers, packed.rows, packed.columns, np.zeros((1, 1), np.uint64)),
         *(packed.thresholds, packed.cuts, *rows),
     )
