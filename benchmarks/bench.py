@@ -63,7 +63,23 @@ class Bench:
         row: dict[str, Any] = {"case": case.name, "models": len(models), "size": family.size, "threads": int(number)}
         row |= {key: plan["cost"][key] for key in ("passes", "parameters", "input_bytes", "read_bytes")}
         row |= {"written_bytes": sum(file["bytes"] for file in plan["files"])}
-        row |= {"first_s": None, "smelt_s": [], "floor_s": [], "floor_inner_s": [], "peak_bytes": 0}
+        return row | self.alternate(merge, floor)
+
+    def diff(self, family: Family) -> dict[str, Any]:
+        """Measure ``smelt diff`` of a base and fine-tunes, and the floor, which reads them once, in turn."""
+        folders = [family.base, *family.models]
+        inputs = [path for folder in folders for path in sorted(folder.glob("*.safetensors"))]
+        diff = [sys.executable, "-m", "smelt.cli", "diff", *map(str, folders), "--threads", str(self.threads)]
+        floor = [sys.executable, "-m", "benchmarks.reading", str(self.threads), *map(str, inputs)]
+        passes, read = 1 if len(folders) == 2 else 2, sum(path.stat().st_size for path in inputs)
+        row: dict[str, Any] = {"case": f"diff, {len(folders)} models", "models": len(folders), "size": family.size}
+        row |= {"threads": self.threads, "passes": passes, "parameters": SHAPES[family.size].parameters}
+        row |= {"input_bytes": read, "read_bytes": passes * read, "written_bytes": 0}
+        return row | self.alternate(diff, floor)
+
+    def alternate(self, merge: Sequence[str], floor: Sequence[str]) -> dict[str, Any]:
+        """Measure a command of smelt's and its floor in turn."""
+        row: dict[str, Any] = {"first_s": None, "smelt_s": [], "floor_s": [], "floor_inner_s": [], "peak_bytes": 0}
         if self.repeat > 1:  # it may compile, and it fills the page cache; for a single one the floor does that
             row["first_s"] = self.run(merge).seconds
         for _ in range(self.repeat):
@@ -101,6 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "models": lambda: over_models(bench, options.models_size, options.counts),
         "sizes": lambda: over_sizes(bench, options.sizes),
         "tensors": lambda: over_tensors(bench),
+        "diff": lambda: over_differences(bench, options.size),
     }
     for part, measure in measured.items():
         if part in options.parts:
@@ -152,12 +169,18 @@ def over_tensors(bench: Bench) -> Iterator[dict[str, Any]]:
         yield bench.merge(case, family)
 
 
+def over_differences(bench: Bench, size: str) -> Iterator[dict[str, Any]]:
+    """Measure the differences of one fine-tune, and of two, to their base."""
+    for count in (1, 2):
+        yield bench.diff(bench.family(size, count))
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="bench", description="smelt's merges beside the floor")
     parser.add_argument("--methods", help="methods, separated by commas or spaces; all without it")
     parser.add_argument("--parts", type=words, default=tuple(PARTS), help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--size", choices=SHAPES, default="1100m", help="models of the parts methods and threads")
+    parser.add_argument("--size", choices=SHAPES, default="1100m", help="models of the parts methods, threads and diff")
     parser.add_argument("--models-size", choices=SHAPES, default="35m", help="models of the part models")
     parser.add_argument("--counts", type=numbers, default=COUNTS, help="numbers of models")
     parser.add_argument("--sizes", type=words, default=("275m", "1100m", "2200m"), help="models of the part sizes")

@@ -26,6 +26,7 @@ PARTS = {
     "sizes": "Size of the models",
     "threads": "Threads",
     "tensors": "Twenty thousand small tensors",
+    "diff": "Differences (the floor reads all models once)",
 }
 MEASURED: tuple[str, ...] = ("whole process", "floor", "ratio", "(whole − 0.8 s) / floor", "first run")
 MEASURED += ("ns per parameter", "GB/s", "peak", "passes")

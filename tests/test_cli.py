@@ -11,7 +11,7 @@ import pytest
 import smelt
 import tiny
 from smelt import cli
-from smelt.cli import MERGEKIT_FLAGS
+from smelt.mergekit_flags import MERGEKIT_FLAGS
 from smelt.running.progress import shown_progress
 
 RECIPE = """

@@ -36,7 +36,7 @@ def workplace(tmp_path, monkeypatch):
 
 def test_the_commands_of_the_readme(workplace):
     commands = [line.split("#")[0] for block in blocks("") for line in block.splitlines() if line.startswith("smelt ")]
-    assert len(commands) == 5
+    assert len(commands) == 7
     for command in commands:
         arguments = [sys.executable, "-m", "smelt.cli", *shlex.split(command)[1:]]
         result = subprocess.run(arguments, capture_output=True, text=True, encoding="utf-8", check=False)
@@ -70,7 +70,7 @@ def test_the_layout_names_every_file_once():
 
 
 def test_the_flags_of_mergekit_are_documented():
-    from smelt.cli import MERGEKIT_FLAGS
+    from smelt.mergekit_flags import MERGEKIT_FLAGS
 
     text = (ROOT / "docs" / "mergekit.md").read_text(encoding="utf-8")
     assert [flag for flag in MERGEKIT_FLAGS if f"`{flag}" not in text] == []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from smelt import methods
-    from smelt.api import Checkpoint, merge, plan, read, reproduce, run, verify
+    from smelt.api import Checkpoint, diff, explain, inspect, merge, plan, read, reproduce, run, verify
     from smelt.errors import InputError, RunError, SmeltError
 
 __version__ = "0.1.0"
@@ -21,6 +21,9 @@ __all__ = [
     "InputError",
     "RunError",
     "SmeltError",
+    "diff",
+    "explain",
+    "inspect",
     "merge",
     "methods",
     "plan",

@@ -11,6 +11,11 @@ from numpy.typing import NDArray
 
 from smelt.checking.reproduce import Reproduction, reproduce
 from smelt.checking.verify import Verification, verify
+from smelt.explanation.explain import Explanation, explain_recipe
+from smelt.explanation.finding import find_recipe
+from smelt.inspection.comparing import diff
+from smelt.inspection.differences import Differences
+from smelt.inspection.model import Inspection, inspect
 from smelt.planning.plan import Plan
 from smelt.planning.planner import DEFAULT_SHARD_SIZE, plan_recipe
 from smelt.recipes.build import combine
@@ -20,7 +25,23 @@ from smelt.running.runner import Progress, run_plan
 from smelt.tensors.checkpoint import Checkpoint
 from smelt.tensors.combination import Combination, as_combination
 
-__all__ = ["Checkpoint", "Reproduction", "Verification", "merge", "plan", "read", "reproduce", "run", "verify"]
+__all__ = [
+    "Checkpoint",
+    "Differences",
+    "Explanation",
+    "Inspection",
+    "Reproduction",
+    "Verification",
+    "diff",
+    "explain",
+    "inspect",
+    "merge",
+    "plan",
+    "read",
+    "reproduce",
+    "run",
+    "verify",
+]
 
 
 def plan(
@@ -47,6 +68,26 @@ def plan(
     if not isinstance(recipe, Recipe):
         recipe = read(recipe, lenient=lenient)
     return plan_recipe(recipe, seed=seed, max_shard_size=max_shard_size)
+
+
+def explain(recipe: Recipe | Combination | Checkpoint | str | Path, *, lenient: bool = False) -> Explanation:
+    """Say what a recipe computes, and what is odd about it; no weight is read.
+
+    Models that cannot be reached are explained from the recipe's text alone.
+
+    Args:
+        recipe: as for ``plan``; or a model card, or a folder or hub id that holds ``mergekit_config.yml``,
+            ``smelt_recipe.yml`` or a model card with a recipe in a fenced block.
+        lenient: for a path, hub id or text: pass over what mergekit ignores, with a note for each.
+
+    Raises:
+        InputError: when there is no recipe, it is wrong, or it does not fit its models.
+    """
+    if isinstance(recipe, Checkpoint | Combination):
+        recipe = combine(as_combination(recipe).terms)
+    if not isinstance(recipe, Recipe):
+        recipe = find_recipe(recipe, lenient=lenient)
+    return explain_recipe(recipe)
 
 
 def run(

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import json
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from smelt.errors import InputError, RunError, SmeltError
+from smelt.errors import InputError
 from smelt.interrupting import Interruption
-from smelt.mergekit_flags import MERGEKIT_FLAGS
+from smelt.options import (
+    ENGINES,
+    AsJson,
+    Debug,
+    Engine,
+    HashInputs,
+    Lenient,
+    NonFinite,
+    NonFinitePolicy,
+    Output,
+    Recipe,
+    Seed,
+    ShardSize,
+    Threads,
+)
+from smelt.telling import describe_error, print_notes, warnings_as_notes
 
 if TYPE_CHECKING:
     from smelt.checking.reproduce import Reproduction
@@ -27,44 +38,7 @@ app = typer.Typer(
     help="Merge fine-tuned neural-network checkpoints: recipe → plan → run.",
 )
 
-
-class Engine(str, Enum):
-    """What computes a merge; the bytes are the same."""
-
-    AUTO = "auto"  # compiled kernels where the merge is large enough for compiling them to pay
-    COMPILED = "compiled"
-    REFERENCE = "reference"
-
-
-class NonFinite(str, Enum):
-    """What becomes of NaN and infinities in the result."""
-
-    AUTO = "auto"  # an error where the inputs of a tensor are finite, else reported
-    REPORT = "report"
-    ERROR = "error"
-
-
-ENGINES: dict[Engine, bool | None] = {Engine.AUTO: None, Engine.COMPILED: True, Engine.REFERENCE: False}
-
 INTERRUPTED = 130  # the exit code of a command that was stopped by Ctrl-C
-
-Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe file (YAML); - for standard input.")]
-Output = Annotated[str, typer.Argument(metavar="OUT", help="The output of a merge.")]
-Threads = Annotated[
-    int | None, typer.Option(min=1, help="Workers; all cores by default. Changes no byte of the result.")
-]
-Seed = Annotated[int | None, typer.Option(help="In place of the recipe's own seed.")]
-ShardSize = Annotated[str, typer.Option(help="Most bytes of tensors per file, such as 5GB or 500MB.")]
-Lenient = Annotated[bool, typer.Option("--lenient", help="Pass over what mergekit ignores, listing each.")]
-NonFinitePolicy = Annotated[
-    NonFinite,
-    typer.Option(help="NaN and infinities in the result; auto: an error where the inputs of a tensor have none."),
-]
-HashInputs = Annotated[
-    bool, typer.Option("--hash-inputs", help="Read the inputs once more, for their sha256 in the provenance.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.", hidden=True)]
 
 
 @app.command()
@@ -91,11 +65,11 @@ def merge(
     from smelt.running.runner import Pace, SlowerWarning, UnhashedWarning, run_plan
 
     plan = smelt.plan(_readable(recipe), seed=seed, max_shard_size=max_shard_size, lenient=lenient)
-    _print_notes((*plan.notes, *_shorten(plan.licensing.warnings)))
+    print_notes((*plan.notes, *_shorten(plan.licensing.warnings)))
     pace = Pace(threads, engine=ENGINES[engine])
     context.obj.farewell = lambda: _say_farewell(has_begun(plan, out), force)
     with (
-        _warnings_as_notes(SlowerWarning, NonFiniteWarning, UnhashedWarning),
+        warnings_as_notes(SlowerWarning, NonFiniteWarning, UnhashedWarning),
         shown_progress(plan.cost.read_bytes, quiet=as_json) as progress,
     ):
         run_plan(
@@ -129,6 +103,31 @@ def plan(
 
 
 @app.command()
+def explain(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="Recipe file, model card, - , or a folder or hub id that holds one.")
+    ],
+    simpler: Annotated[
+        str | None, typer.Option("--simplify", metavar="OUT.yml", help="Write a simpler recipe that gives the same.")
+    ] = None,
+    lenient: Lenient = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Say what RECIPE computes, in algebra, and what is odd about it, without reading a weight."""
+    import smelt
+    from smelt.explanation.text import describe_explanation
+
+    explanation = smelt.explain(_readable(recipe), lenient=lenient)
+    if simpler is not None:
+        explanation.write_simpler(simpler)
+    if as_json:
+        _print_json(explanation.to_json())
+    else:
+        print(describe_explanation(explanation))
+
+
+@app.command()
 def verify(out: Output, as_json: AsJson = False, debug: Debug = False) -> None:
     """Say whether every file of OUT is what its provenance says; exit code 1 when one is not."""
     import smelt
@@ -154,9 +153,61 @@ def reproduce(
     from smelt.running.progress import shown_progress
     from smelt.running.runner import SlowerWarning
 
-    with _warnings_as_notes(SlowerWarning, NonFiniteWarning), shown_progress(0, quiet=as_json) as progress:
+    with warnings_as_notes(SlowerWarning, NonFiniteWarning), shown_progress(0, quiet=as_json) as progress:
         found = smelt.reproduce(out, into, moved=moved or (), threads=threads, progress=progress)
     _report(out, found, as_json)
+
+
+@app.command()
+def diff(
+    base: Annotated[str, typer.Argument(metavar="BASE", help="Folder, .safetensors file, or hub id.")],
+    models: Annotated[list[str], typer.Argument(metavar="A [B …]", help="Fine-tunes of it.")],
+    results: Annotated[
+        list[str] | None,
+        typer.Option("--result", metavar="MERGE", help="A merge of them, to be explained by them; repeatable."),
+    ] = None,
+    rank: Annotated[bool, typer.Option("--rank", help="Effective ranks of matrices too; takes long.")] = False,
+    html: Annotated[str | None, typer.Option(metavar="REPORT", help="Write a page that shows everything.")] = None,
+    threads: Threads = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Measure what A, B … differ in from BASE, and what a merge of them took from each."""
+    import smelt
+    from smelt.inspection.text import describe_differences
+    from smelt.running.progress import shown_progress
+    from smelt.running.runner import SlowerWarning
+
+    if html is not None:
+        from smelt.inspection.report import check_report, write_report
+
+        check_report(html)
+    with warnings_as_notes(SlowerWarning), shown_progress(0, quiet=as_json) as progress:
+        found = smelt.diff(base, models, results or (), rank=rank, threads=threads, progress=progress)
+    if html is not None:
+        write_report(found, html)
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        print(describe_differences(found))
+
+
+@app.command()
+def inspect(
+    model: Annotated[str, typer.Argument(metavar="PATH", help="Folder, .safetensors file, or hub id.")],
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Say what the model at PATH is, from its headers; exit code 1 when something is wrong with it."""
+    import smelt
+    from smelt.inspection.model_text import describe_inspection
+
+    found = smelt.inspect(model)
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        print(describe_inspection(found))
+    raise typer.Exit(1 if found.faults else 0)
 
 
 @app.command()
@@ -202,7 +253,7 @@ def main(arguments: list[str] | None = None) -> None:
         except Exception as error:
             if "--debug" in given:
                 raise
-            message, code = explain(error)
+            message, code = describe_error(error)
             print(f"smelt: {message}", file=sys.stderr)
         if code == INTERRUPTED:  # some versions of the command line library turn Ctrl-C into this code, some raise
             code = interruption.code
@@ -217,18 +268,6 @@ def _say_farewell(something_stays: bool, force: bool) -> str:
     return f"smelt: interrupted; {command} carries on where it stopped"
 
 
-def explain(error: Exception) -> tuple[str, int]:
-    """Return the line that says what went wrong, and the exit code."""
-    if isinstance(error, SmeltError):
-        return str(error), 2 if isinstance(error, RunError) else 1
-    option = str(getattr(error, "option_name", "")).split("=")[0]
-    if option in MERGEKIT_FLAGS:
-        return f"{option} is an option of mergekit; {MERGEKIT_FLAGS[option]}", 1
-    if hasattr(error, "format_message"):  # a usage error of the command line library
-        return f"{error.format_message()} Try 'smelt --help'.", 1
-    return f"{type(error).__name__}: {error} (this is a defect of smelt; run again with --debug for a traceback)", 2
-
-
 def _readable(recipe: str) -> str:
     if "\n" in recipe:
         raise InputError("RECIPE is the name of a file; - reads a recipe from standard input")
@@ -239,36 +278,6 @@ def _shorten(warnings_: tuple[str, ...]) -> tuple[str, ...]:
     """Return the first of several warnings, and where the others are."""
     more = f" ('smelt plan' lists {len(warnings_) - 1} more)" if len(warnings_) > 1 else ""
     return tuple(warning + more for warning in warnings_[:1])
-
-
-def _print_notes(notes: tuple[str, ...]) -> None:
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
-
-
-@contextmanager
-def _warnings_as_notes(*kinds: type[Warning]) -> Iterator[None]:
-    """Show warnings of some kinds as notes, whatever the filters say, and all others as ever."""
-    with warnings.catch_warnings():
-        for kind in kinds:
-            warnings.simplefilter("always", kind)
-        show = warnings.showwarning
-
-        def show_note(
-            message: Warning | str,
-            category: type[Warning],
-            filename: str,
-            lineno: int,
-            file: TextIO | None = None,
-            line: str | None = None,
-        ) -> None:
-            if issubclass(category, kinds):
-                _print_notes((str(message),))
-            else:
-                show(message, category, filename, lineno, file, line)
-
-        warnings.showwarning = show_note
-        yield
 
 
 def _report(output: str, found: Verification | Reproduction, as_json: bool) -> NoReturn:

@@ -154,7 +154,14 @@ def test_a_benchmark_measures_and_its_tables_reach_the_document(scratch, tmp_pat
 def test_a_benchmark_measures_every_part(scratch, tmp_path):
     small = ("--models-size", "1m", "--sizes", "1m", "--counts", "2", "--threads", "2")
     result = run_bench(scratch, tmp_path, *small)
-    assert [len(result[part]) for part in ("methods", "threads", "models", "sizes")] == [1, 4, 2, 2]
+    assert [len(result[part]) for part in ("methods", "threads", "models", "sizes", "diff")] == [1, 4, 2, 2, 2]
+
+
+def test_a_benchmark_measures_differences(scratch, tmp_path):
+    one, two = run_bench(scratch, tmp_path, "--parts", "diff")["diff"]
+    assert (one["models"], one["passes"], two["models"], two["passes"]) == (2, 1, 3, 2)
+    assert one["input_bytes"] == pytest.approx(2 * 2 * one["parameters"], rel=0.01)
+    assert len(report.row_of(one, None)) == len(report.MEASURED) + 1
 
 
 class Recording:

@@ -27,6 +27,7 @@ REPOSITORIES = {
     },
     "org/gated": {"main": {**SMALL, "model.safetensors": save(MANY)}},
     "org/pickled": {"main": {**SMALL, "pytorch_model.bin": b"?"}},
+    "org/merge": {"main": {"README.md": b"a card", "merge.gguf": b"?"}},
     "org/cut": {"main": {**SMALL, "model.safetensors": save(MANY)[:-5]}},
 }
 REVISIONS = {**{sha: name for name, sha in SHA.items()}, "main": "main", "v1": "v1"}
@@ -55,6 +56,8 @@ class Hub(BaseHTTPRequestHandler):
             return self.answer_api(api[2], repository, SHA[REVISIONS[revision]], files)
         if repository == "org/gated":
             return self.answer(403, {"X-Error-Code": "GatedRepo", "X-Error-Message": "ask for access"})
+        if resolve[3] not in files:
+            return self.answer(404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": SHA[REVISIONS[revision]]})
         return self.answer_file(resolve[3], SHA[REVISIONS[revision]], files[resolve[3]])
 
     def answer_api(self, kind, repository, sha, files):
@@ -207,6 +210,40 @@ result["no token"] = attempt("x" * 97)
     assert "truncated: 5 of 900 bytes of data are missing" in result["org/cut"]
     assert result["no token"].startswith("InputError: xxx")
     assert all("\n" not in value for value in result.values() if isinstance(value, str))
+
+
+FIRST = """
+from smelt.tensors.hub import load_first
+def first(repository, revision, *names):
+    try:
+        name, content = load_first(repository, revision, names) or ("nothing", b"")
+        return [name, content.decode()]
+    except SmeltError as error:
+        return str(error)
+result["card"] = first("org/merge", None, "mergekit_config.yml", "README.md")
+"""
+
+
+def test_small_files_of_a_repository_without_weights(hub, tmp_path):
+    more = """
+result["none"] = first("org/merge", "main", "mergekit_config.yml", "smelt_recipe.yml")
+result["gated"] = first("org/gated", None, "README.md")
+result["missing"] = first("org/nothing", None, "README.md")
+"""
+    result, shown = run(FIRST + more, tmp_path, hub.server_address[1])
+    assert result["card"] == ["README.md", "a card"]
+    assert result["none"] == ["nothing", ""]
+    assert result["gated"].startswith("org/gated: gated: accept its licence at ")
+    assert result["missing"].startswith("org/nothing: the hub has no such model, ")
+    assert shown == ""
+    assert "merge.gguf" not in dict(hub.sent)
+
+    hub.shutdown()
+    hub.server_close()
+    more = """result["gone"] = first("org/merge", None, "smelt_recipe.yml")"""
+    cached, _ = run(FIRST + more, tmp_path, 9, HF_HUB_OFFLINE="1")
+    assert cached["card"] == ["README.md", "a card"]
+    assert cached["gone"] != ["README.md", "a card"]
 
 
 def make_cache(home, files, commit=SHA["main"], revision="main"):

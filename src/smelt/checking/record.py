@@ -23,6 +23,7 @@ from smelt.tensors.weights import read_json
 
 LARGEST_BYTES = 30_000_000  # a tensor takes about 125; while it is read, text may take eight times its size
 
+_TOO_LARGE = f"more than {LARGEST_BYTES // 1_000_000} MB; this is no provenance"
 _LONGEST_LINE = 600  # characters
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -76,8 +77,23 @@ def read_record(folder: Path) -> Record:
     if not path.is_file():
         raise InputError(f"{folder}: holds no {PROVENANCE_NAME}, so nothing is known of it; merge it again with smelt")
     if path.stat().st_size > LARGEST_BYTES:
-        raise InputError(f"{path}: more than {LARGEST_BYTES // 1_000_000} MB; this is no provenance")
-    return _read_statement(_Tree(str(path), "", read_json(str(path), read_whole(path))))
+        raise InputError(f"{path}: {_TOO_LARGE}")
+    return parse_record(str(path), read_whole(path))
+
+
+def parse_record(where: str, content: bytes) -> Record:
+    """Return what a provenance says.
+
+    Args:
+        where: its name for messages.
+        content: the file.
+
+    Raises:
+        InputError: when it is not one of smelt's.
+    """
+    if len(content) > LARGEST_BYTES:
+        raise InputError(f"{where}: {_TOO_LARGE}")
+    return _read_statement(_Tree(where, "", read_json(where, content)))
 
 
 def make_lines(findings: Iterable[str]) -> tuple[str, ...]:

@@ -6,8 +6,9 @@ All of it was written by others, so nothing in it can make a merge fail: what ca
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import yaml
 
@@ -36,6 +37,26 @@ _DECORATION = re.compile(r"^https?://(www\.)?|(/legalcode|\.txt|\.md|\.html)?/?$
 _LINK = re.compile(r"https?://[\w./~%?=&#:+@-]{1,300}", re.ASCII)
 
 
+class Files(Protocol):
+    """What is looked at of a model: a ``Checkpoint``, or what can be read of one that is not sound."""
+
+    @property
+    def repository(self) -> str | None:
+        """The hub id without its revision, for a model of the hub."""
+
+    @property
+    def commit(self) -> str | None:
+        """The hub commit that is read, for a model of the hub."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of the files beside the weights."""
+
+    @property
+    def read_file(self) -> Callable[[str], bytes]:
+        """What gives the content of one of ``files``."""
+
+
 @dataclass(frozen=True)
 class _Found:
     """What one place says."""
@@ -57,7 +78,7 @@ def find_licensing(checkpoints: Sequence[Checkpoint], labels: Sequence[str]) -> 
     )
 
 
-def read_stated(checkpoint: Checkpoint, label: str) -> StatedLicences:
+def read_stated(checkpoint: Files, label: str) -> StatedLicences:
     """Return what a checkpoint says about its licence; where it says nothing, that there is none."""
     card = _read_card(checkpoint) if CARD_NAME in checkpoint.files else _Found()
     texts = {name: _read_licence_file(checkpoint, name) for name in checkpoint.files if LICENCE_FILE.fullmatch(name)}
@@ -98,7 +119,7 @@ def _is_recognised(found: _Found) -> bool:
     return any(licence.family != "unknown" for licence in found.licences)
 
 
-def _read_card(checkpoint: Checkpoint) -> _Found:
+def _read_card(checkpoint: Files) -> _Found:
     try:
         text = checkpoint.read_file(CARD_NAME)[:_MOST_BYTES].decode("utf-8-sig", "replace")
         fields = _read_fields(_licence_lines(text))
@@ -112,7 +133,7 @@ def _read_card(checkpoint: Checkpoint) -> _Found:
     return _follow_links(licences, fields["license_link"], checkpoint)
 
 
-def _follow_links(licences: Sequence[Licence], links: Sequence[str], checkpoint: Checkpoint) -> _Found:
+def _follow_links(licences: Sequence[Licence], links: Sequence[str], checkpoint: Files) -> _Found:
     """Return the licences of a card, those without known conditions with its first link that holds anywhere."""
     full = next((link for link in (_full_link(link, checkpoint) for link in links) if link is not None), None)
     is_custom = any(one.family == "custom" for one in licences)
@@ -122,7 +143,7 @@ def _follow_links(licences: Sequence[Licence], links: Sequence[str], checkpoint:
     return _Found(linked, file=links[0].rsplit("/", 1)[-1] if links else None)
 
 
-def _adds_nothing(link: str, licences: Sequence[Licence], checkpoint: Checkpoint) -> bool:
+def _adds_nothing(link: str, licences: Sequence[Licence], checkpoint: Files) -> bool:
     """Say whether a link leads to a licence file, which then is read if it is here, or to a licence that is named."""
     last = _DECORATION.sub("", link).rsplit("/", 1)[-1]
     if link in checkpoint.files:
@@ -131,7 +152,7 @@ def _adds_nothing(link: str, licences: Sequence[Licence], checkpoint: Checkpoint
     return bool(known) or last.lower() in ("license", "licence", "copying") or find_licence(last) in licences
 
 
-def _full_link(link: str, checkpoint: Checkpoint) -> str | None:
+def _full_link(link: str, checkpoint: Files) -> str | None:
     """Return a link that holds outside the repository, or ``None`` where there is none."""
     if checkpoint.repository and checkpoint.commit and link in checkpoint.files:
         link = f"https://huggingface.co/{checkpoint.repository}/blob/{checkpoint.commit}/{link}"
@@ -186,7 +207,7 @@ def _read_fields(lines: str) -> Mapping[str, list[str]]:
     return fields
 
 
-def _read_licence_file(checkpoint: Checkpoint, name: str) -> _Found:
+def _read_licence_file(checkpoint: Files, name: str) -> _Found:
     try:
         content = checkpoint.read_file(name)[:_MOST_TEXT_BYTES]
     except InputError:

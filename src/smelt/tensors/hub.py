@@ -7,7 +7,7 @@ headers of the weights are loaded, which is all that planning needs; ``RemoteFil
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,6 +104,30 @@ def open_repository(repository: str, revision: str | None) -> LocalFiles | Remot
         f"{_name(repository, revision)}: not (completely) in the cache, and HF_HUB_OFFLINE is set; unset it, "
         f"or run 'hf download {repository}{at}' where there is a network{_local_hint(repository)}"
     )
+
+
+def load_first(repository: str, revision: str | None, names: Sequence[str]) -> tuple[str, bytes] | None:
+    """Return the first of some small files that a repository holds, and its content; ``None`` when it holds none.
+
+    Raises:
+        InputError: when the hub refuses or cannot be reached, and the cache has none of them.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    unreached: Exception | None = None
+    with _explained(repository, revision), _progress_bars(False):
+        for name in names:
+            try:
+                path = Path(hf_hub_download(repository, name, revision=revision))
+            except EntryNotFoundError as error:
+                unreached = error if isinstance(error, LocalEntryNotFoundError) else unreached
+                continue
+            check_snapshot(path.parent, _name(repository, revision))
+            return name, read_whole(path, f"{repository}: {name}")
+        if unreached is not None:
+            raise unreached
+    return None
 
 
 def blob_sha256(path: Path) -> str | None:

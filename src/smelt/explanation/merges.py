@@ -1,0 +1,109 @@
+"""The merges of a recipe as its text has them, slice by slice, with the values of their settings: for notes on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import fsum
+from typing import Any
+
+from smelt.recipes.nouns import Document, Parameter, Parameters, Recipe, Reference, Source
+
+# Methods that add up task vectors, each with its weight, and those that elect a sign per entry before they do.
+ADDING = ("task_arithmetic", "dare_linear", "della_linear", "breadcrumbs")
+ELECTING = ("ties", "dare_ties", "della", "breadcrumbs_ties")
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that the reader of a recipe should know, with the line of its text that it is about."""
+
+    line: int | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Merge:
+    """One slice of a document, or the whole of one that has none.
+
+    Args:
+        document: where it stands.
+        base: its base model, whether the method has use for one or not.
+        listed: the base among the models, if it is there.
+        sources: the models that are merged; without the base, where the method takes it for itself.
+        outer: the parameters that hold for all of them, innermost first.
+    """
+
+    document: Document
+    base: Reference | None
+    listed: Source | None
+    sources: tuple[Source, ...]
+    outer: tuple[Parameters, ...]
+
+    @property
+    def drops_base(self) -> bool:
+        """Whether the base, listed among the models, is not one of them."""
+        return self.document.method.takes_base and "models" in self.document.method.tensors
+
+    def find(self, name: str, source: Source | None = None) -> Parameter | None:
+        """Return where a setting is given, for a model or for all."""
+        levels = (*((source.parameters,) if source is not None else ()), *self.outer)
+        return next((level[name] for level in levels if name in level), None)
+
+    def value(self, name: str, source: Source | None = None) -> Any:
+        """Return the value of a setting for all tensors; ``None`` where it has none, or not one for all."""
+        found = self.find(name, source)
+        if found is None:
+            return None
+        rule = found.rules[0]
+        return rule.value if rule.filter is None and not isinstance(rule.value, tuple) else None
+
+    def values(self, name: str) -> list[Any]:
+        """Return the value of a setting for each of the models."""
+        return [self.value(name, source) for source in self.sources]
+
+    def line(self, name: str, source: Source | None = None) -> int | None:
+        """Return the line that gives a setting, else that of the model or of the document."""
+        found = self.find(name, source)
+        stated = found.line if found is not None else 0
+        return stated or (source.line if source is not None else 0) or self.document.line or None
+
+    def coefficients(self) -> list[float] | None:
+        """Return the factor of each model's difference, for a method that adds them; on average, if it drops some.
+
+        ``None`` where they vary between tensors, and where what is dropped is not made up for.
+        """
+        weights, scale = self.values("weight"), self.value("lambda")
+        lossy = self.document.method.name != "task_arithmetic" and any(q != 1.0 for q in self.values("density"))
+        restored = self.document.method.random and self.value("rescale") is True
+        if self.document.method.name not in ADDING or None in weights or scale is None or (lossy and not restored):
+            return None
+        if self.value("equalize") and len(weights) > 1:
+            return None
+        mass = fsum(weights) if self.value("normalize") else 1.0
+        return [scale * weight / (mass if abs(mass) >= 1e-8 else 1.0) for weight in weights]
+
+
+def list_merges(recipe: Recipe) -> Iterator[Merge]:
+    """Yield the merges of a recipe in the order of its documents."""
+    for document in recipe.documents:
+        for module in document.modules:
+            for slice_ in module.slices:
+                base = slice_.base_model or document.base_model
+                outer = tuple(p for p in (slice_.parameters, module.parameters, document.parameters) if p)
+                listed = next((s for s in slice_.sources if s.model == base), None)
+                merge = Merge(document, base, listed, slice_.sources, outer)
+                if merge.drops_base and listed is not None:
+                    same = (listed.model, listed.layer_range)
+                    kept = tuple(s for s in slice_.sources if (s.model, s.layer_range) != same)
+                    merge = Merge(document, base, listed, kept, outer)
+                yield merge
+
+
+def root_of(recipe: Recipe, base: Reference) -> Reference:
+    """Return the model that a merge was built on in the end, through documents that are the base of others."""
+    document = recipe.find(base)
+    while document is not None and document.base_model is not None:
+        base = document.base_model
+        document = recipe.find(base)
+    return base

@@ -1,0 +1,1 @@
+"""Looking at models: what they differ in, and what stands in their files."""
