@@ -133,3 +133,13 @@ def test_what_is_too_large_is_named(engine):
     plan = plan_ties(models, out_dtype="float8_e4m3fn")
     with pytest.raises(RunError, match=r"^'2': .* choose a wider 'out_dtype'$"):
         run_plan(plan, pace=together(engine))
+
+
+def test_what_has_to_be_equal_is_compared_before_anything_is_written(here):
+    for number, name in enumerate("ab"):
+        arrays = tiny.llama(number) | {"positions": np.arange(4) + number}
+        tiny.save(here / name, arrays, tiny.config())
+    plan = smelt.plan("merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}]\nparameters: {t: 0.3}\n")
+    with pytest.raises(RunError, match="'positions' holds int64 values that differ"):
+        run_plan(plan, "out", pace=Pace(1, many=1, engine=False))
+    assert not (here / "out.partial").exists()

@@ -271,3 +271,19 @@ def test_a_journal_without_its_draft_is_no_hindrance(here):
     journal_file(here / "out").write_text("torn")
     merge()
     assert left_beside(here) == ["out"]
+
+
+def test_what_came_in_the_place_of_the_output_is_not_deleted(here, monkeypatch):
+    merge()
+    complete = sinks.FileSink.complete
+
+    def complete_meanwhile(self):
+        (here / "out").rename("kept")
+        (here / "out").mkdir()
+        (here / "out" / "thesis.txt").write_text("the only copy")
+        return complete(self)
+
+    monkeypatch.setattr(sinks.FileSink, "complete", complete_meanwhile)
+    with pytest.raises(RunError, match="out: came while the merge ran; move it away"):
+        merge(force=True)
+    assert (here / "out" / "thesis.txt").read_text() == "the only copy"

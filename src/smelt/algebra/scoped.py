@@ -21,6 +21,8 @@ from smelt.algebra.selection import magnitude_keys
 
 Array = NDArray[np.generic]
 
+TERMS = 2**18  # that are held at a time
+
 
 @dataclass
 class Strip:
@@ -32,7 +34,7 @@ class Strip:
 
 
 class RowSum:
-    """``total``, ``dot`` and ``gram`` per row: 256 float64 lanes per row, folded in halves; pieces added in order."""
+    """``total``, ``dot`` and ``gram`` per row: up to 256 float64 lanes each, folded in halves; pieces added in order."""
 
     def __init__(self, node: Expr, shape: tuple[int, ...]) -> None:
         self.node = node
@@ -53,17 +55,23 @@ class RowSum:
 
     def measure(self, strip: Strip, values: Sequence[Array], start: int) -> None:
         """Add a tile of whole rows, or the next tile of a piece."""
+        if strip.lanes is not None:
+            with np.errstate(all="ignore"):
+                _add_to_lanes(strip.lanes, np.stack(products(self.node, values)))
+            strip.values[:, 0] = fold_in_halves(strip.lanes)
+            return
+        # A few rows at a time: there are as many terms as sums, and of many models that is very many.
+        step = max(TERMS // (self._sums * self._columns), 1) * self._columns
+        for low in range(0, values[0].shape[-1], step):
+            self._add_rows(strip, [v[..., low : low + step] for v in values], start + low)
+
+    def _add_rows(self, strip: Strip, values: Sequence[Array], start: int) -> None:
         with np.errstate(all="ignore"):
-            terms = np.stack(products(self.node, values))
-            if strip.lanes is not None:
-                _add_to_lanes(strip.lanes, terms)
-                strip.values[:, 0] = fold_in_halves(strip.lanes)
-                return
-            rows = terms.reshape(self._sums, -1, self._columns)
+            rows = np.stack(products(self.node, values)).reshape(self._sums, -1, self._columns)
             lanes = np.zeros((*rows.shape[:2], min(LANES, 1 << max(self._columns - 1, 0).bit_length())), np.float64)
             _add_to_lanes(lanes, rows)
-            first = start // self._columns - strip.first
-            strip.values[:, first : first + rows.shape[1]] = fold_in_halves(lanes)
+        first = start // self._columns - strip.first
+        strip.values[:, first : first + rows.shape[1]] = fold_in_halves(lanes)
 
     def close_block(self, partial: Strip) -> Strip:
         """Keep it."""

@@ -216,7 +216,8 @@ def _prepare(draft: Draft, head: Head, weights: list[str] | None) -> None:
 
 def _take_place(draft: Draft, folder: Path) -> None:
     """Rename the complete output to its name; an old one is moved aside first and deleted afterwards."""
-    if _holds_files(folder) and draft.journal.head and draft.journal.head["replaces"] is None:
+    replaces = draft.journal.head["replaces"] if draft.journal.head else None
+    if _holds_files(folder) and (replaces is None or replaces[0] != folder.stat().st_ino):
         raise RunError(f"{folder}: came while the merge ran; move it away, and run the same command again")
     old, replaced = None, _identify(folder)
     if replaced:

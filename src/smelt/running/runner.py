@@ -216,8 +216,8 @@ def _make_tasks(
     """Return the tasks that make outputs, in the order in which they are taken."""
     programs: dict[Any, Any] = {}
     # What has to be equal is compared first, so that a difference shows before any work is done.
-    ordered = sorted((outputs[i] for i in pace.order(len(outputs))), key=lambda o: not o.equal)
-    batches = make_batches(ordered, plan, small, pace.many)
+    batches = make_batches([outputs[i] for i in pace.order(len(outputs))], plan, small, pace.many)
+    batches.sort(key=lambda batch: not batch.output.equal)
     return [make_task(batch, plan.labels, sink, census, programs, engine) for batch in batches]
 
 

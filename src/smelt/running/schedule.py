@@ -2,8 +2,9 @@
 
 A pass of a tensor is ready when the one before is complete; meanwhile workers take blocks of the next tensors in the
 window, so that nobody waits at a barrier and a second pass finds its tensor in the page cache. A tensor of one block is
-done by one worker from start to end; the small ones are done by a single worker, one after the other, while the others
-go on with the large ones: small tensors are the interpreter's work, and two workers on them wait for each other's lock.
+done by one worker from start to end; the small ones, where they are not computed together, are done by a single worker,
+one after the other, while the others go on with the large ones: they are the work of Python, and two workers on them
+wait for each other's lock.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ class Reader:
         self._span = span
         self._tile = tile
         self._buffers: dict[Hashable, Bytes] = {}
-        self._last: tuple[tuple[Sequence[Input], int, int], Span] | None = None  # what the span buffer holds
+        self._last: tuple[tuple[Any, ...], Span] | None = None  # what the span buffer holds
         self.bytes_read = 0
 
     def tiles(
@@ -112,9 +113,10 @@ class Reader:
         for low in range(start, stop, span):
             high = min(low + span, stop)
             # Of a small tensor the first pass has read what the second one needs.
-            if self._last is None or self._last[0] != (inputs, low, high):
+            key = inputs, low, high, precision
+            if self._last is None or self._last[0] != key:
                 self._last = None
-                self._last = (inputs, low, high), self._read_runs(inputs, [low], high - low, precision)
+                self._last = key, self._read_runs(inputs, [low], high - low, precision)
             yield self._last[1]
 
     def gather(

@@ -1,21 +1,30 @@
-"""What a file of torch must look like before torch opens it, so that a small one cannot take the machine's memory.
+"""What a file of torch must look like before torch opens it: as ``torch.save`` writes tensors.
 
 torch's ``weights_only`` reader runs no foreign code, but it sets no bounds: it inflates compressed records, makes
-buffers of any size, and carries out as many steps as a pickle has. What torch itself saves needs none of this.
+buffers and tensors of any size whose numbers are whatever was in memory, and carries out as many steps as a pickle has.
 """
 
 from __future__ import annotations
 
 import pickletools
+import re
 import zipfile
 from pathlib import Path
 
 from smelt.errors import InputError
+from smelt.tensors.quoting import quote
 
 _PICKLE_NAME = "data.pkl"
 _LARGEST_PICKLE_BYTES = 4_000_000  # a tensor takes about 150
 _MOST_STEPS = 500_000  # of the pickle; a tensor takes about 35
-_COSTLY = ("__builtin__ bytearray", "builtins bytearray", "_codecs encode")  # a few bytes of text become gigabytes
+# What ``torch.save`` names to write tensors by name; each takes its numbers from the records of the file.
+_TENSORS = re.compile(
+    r"collections OrderedDict"
+    r"|torch\._utils _rebuild_(tensor_v2|tensor_v3|parameter|parameter_with_state)"
+    r"|torch (Float|Double|Half|BFloat16|Byte|Char|Short|Int|Long|Bool|ComplexFloat|ComplexDouble)Storage"
+    r"|torch\.storage UntypedStorage"
+    r"|torch (bool|bfloat16|float\d\w*|u?int\d+|complex\d+)"
+)
 
 
 def check_records(path: Path, where: str) -> None:
@@ -33,7 +42,7 @@ def check_records(path: Path, where: str) -> None:
     except Exception as error:  # a broken archive or pickle makes the standard library raise nearly everything
         raise InputError(f"{where}: is damaged, or no file that torch.save has written since torch 1.6") from error
     if fault:
-        raise InputError(f"{where}: {fault}; torch.save does not write such files")
+        raise InputError(f"{where}: {fault}; only what torch.save writes for plain tensors is read")
 
 
 def _find_fault(path: Path) -> str | None:
@@ -50,13 +59,13 @@ def _find_fault(path: Path) -> str | None:
             return f"it holds {len(pickles)} records named {_PICKLE_NAME} and not one"
         if pickles[0].file_size > _LARGEST_PICKLE_BYTES:
             return f"its {_PICKLE_NAME} has more than {_LARGEST_PICKLE_BYTES // 1_000_000} MB"
-        return _find_costly_step(archive.read(pickles[0]))
+        return _find_foreign_step(archive.read(pickles[0]))
 
 
-def _find_costly_step(pickle: bytes) -> str | None:
+def _find_foreign_step(pickle: bytes) -> str | None:
     for number, (code, argument, _) in enumerate(pickletools.genops(pickle)):
         if number >= _MOST_STEPS:
             return f"its pickle has more than {_MOST_STEPS:,} steps"
-        if code.name == "GLOBAL" and argument in _COSTLY:
-            return f"its pickle calls '{str(argument).split()[1]}'"
+        if code.name == "GLOBAL" and not _TENSORS.fullmatch(str(argument)):
+            return f"its pickle names {quote(str(argument))}"
     return None
