@@ -34,7 +34,7 @@ class Strip:
 
 
 class RowSum:
-    """``total``, ``dot`` and ``gram`` per row: up to 256 float64 lanes each, folded in halves; pieces added in order."""
+    """``total``, ``dot`` and ``gram`` per row: up to 256 float64 lanes each, folded in halves; pieces in order."""
 
     def __init__(self, node: Expr, shape: tuple[int, ...]) -> None:
         self.node = node
