@@ -36,7 +36,7 @@ def workplace(tmp_path, monkeypatch):
 
 def test_the_commands_of_the_readme(workplace):
     commands = [line.split("#")[0] for block in blocks("") for line in block.splitlines() if line.startswith("smelt ")]
-    assert len(commands) == 7
+    assert len(commands) == 8
     for command in commands:
         arguments = [sys.executable, "-m", "smelt.cli", *shlex.split(command)[1:]]
         result = subprocess.run(arguments, capture_output=True, text=True, encoding="utf-8", check=False)
