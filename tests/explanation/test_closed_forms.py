@@ -26,7 +26,8 @@ def family(here):
         ((0.0, 0.5, 1.0, 0.5, 0.0), "0 … 1 … 0"),
         ((0.0, 0.5, 0.3, 0.7, 1.0), "0 … 0.5 … 0.3 … 1"),
         ((1.0, 1.0, 0.0), "1 … 0"),
-        ((0.0, 1.0) * 8, "0 … 1"),
+        ((0.0, 1.0) * 8, "between 0 and 1"),
+        ((-0.0, 1.0), "0 … 1"),
         ((1 / 3,), "0.333333"),
         ((0.1 + 0.2,), "0.3"),
     ],
@@ -39,6 +40,7 @@ def test_combinations():
     assert combine([Share("a", (1.0,)), Share("b", (0.0,))]) == "a"
     assert combine([Share("a", (0.2, 0.8)), Share("b", (-1.0, -1.0))]) == "(0.2 … 0.8)·a − 1·b"
     assert combine([Share("a", (0.0,))]) == "0·a"
+    assert combine([Share("a", (0.0, 1.0) * 8)]) == "(between 0 and 1)·a"
 
 
 def document(method, *sources, name=None, base="base", **parameters):
@@ -122,6 +124,14 @@ def test_settings_that_vary_are_ranges_in_a_formula(family):
     noise = {share.model: share.values for share in closed.expectation.noise}
     assert noise["math"] == pytest.approx([1.5, 0.875, 0.5, 0.25])  # at densities 0.4, 0.533…, 0.666…, 0.8
     assert noise["code"] == pytest.approx([1.0] * LAYERS)
+
+
+def test_there_is_no_noise_where_there_is_no_share(family):
+    text = document("dare_linear", ("math", {"weight": "[0, 1]", "density": 0.25}))
+    passage = smelt.explain(smelt.read(text)).passages[-1]
+    assert "layers 0–3" in passage.tensors
+    (noise,) = passage.closed.expectation.noise
+    assert noise.values == pytest.approx([3.0] * (LAYERS - 1))  # (1 − q)/q, in all layers but the first
 
 
 def test_a_draw_whose_mean_hangs_on_the_weights_says_so(family):

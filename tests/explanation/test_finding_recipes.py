@@ -4,10 +4,12 @@ import io
 import sys
 
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from smelt.errors import InputError
 from smelt.explanation import finding
 from smelt.explanation.finding import find_recipe, take_from_card
+from smelt.tensors.hub import load_first
 
 RECIPE = """merge_method: linear
 models:
@@ -114,6 +116,24 @@ def test_a_repository_of_the_hub(here, monkeypatch, name, text):
     monkeypatch.setattr(finding, "load_first", load_first)
     assert find_recipe("org/merge@v1").origin == f"org/merge@v1/{name}"
     assert asked == [("org/merge", "v1", ("mergekit_config.yml", "smelt_recipe.yml", "README.md"))]
+
+
+def test_an_unreachable_hub_is_asked_once(here, monkeypatch):
+    """Each attempt may wait for half a minute; whatever else is wanted can only come from the cache."""
+    asked = []
+
+    def download(repository, name, *, revision, local_files_only):
+        asked.append((name, local_files_only))
+        if name == "README.md":
+            (here / name).write_text("a card")
+            return str(here / name)
+        raise LocalEntryNotFoundError(f"no {name}")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    assert load_first("org/merge", None, ("a.yml", "b.yml", "README.md")) == ("README.md", b"a card")
+    assert asked == [("a.yml", False), ("b.yml", True), ("README.md", True)]
+    with pytest.raises(InputError, match=r"^org/merge: cannot be loaded from the hub: no a.yml$"):
+        load_first("org/merge", None, ("a.yml", "b.yml"))
 
 
 def test_a_repository_without_a_recipe(here, monkeypatch):

@@ -70,6 +70,29 @@ def test_a_negative_weight_that_normalize_cancels(models):
     np.testing.assert_allclose(merged["model.norm.weight"], tiny.read("B")["model.norm.weight"], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("method", "one", "other", "said"),
+    [
+        ("task_arithmetic", 1.0, -0.5, []),  # divided by 0.5: 2·B − 1·C
+        ("task_arithmetic", 0.5, -1.0, [(6, "the weights sum to −0.5, so 'normalize' turns every sign round")]),
+        ("ties", 1.0, -0.5, [(6, "'normalize' divides by the weights that take part, so the sign of a")]),
+    ],
+)
+def test_negative_weights_among_others_under_normalize(models, method, one, other, said):
+    text = recipe(method, "normalize: true", B=f"weight: {one}", C=f"weight: {other}")
+    for found in (notes(text, "sign of a|every sign"), planned(text, "sign of a|every sign")):
+        assert [(line, words[: len(start)]) for (line, words), (_, start) in zip(found, said, strict=True)] == said
+    if method == "task_arithmetic":
+        a, b, c = (tiny.read(name)["model.norm.weight"].astype("f8") for name in "ABC")
+        by_hand = a + (one * (b - a) + other * (c - a)) / (one + other)
+        np.testing.assert_allclose(smelt.merge(smelt.read(text))["model.norm.weight"], by_hand, rtol=1e-5, atol=1e-6)
+
+
+def test_signs_that_a_gradient_gives_are_noted_by_planning(models):
+    text = recipe("task_arithmetic", "normalize: true", B="weight: [-1, -1]", C="weight: 0.5")
+    assert len(planned(text, "sign of a negative weight cancels where these sum to less than 0")) == 1
+
+
 def test_weights_without_effect(models):
     assert notes(recipe("ties", B="weight: 0.4"), "no effect") == [
         (5, "the weight of 'B' has no effect: with one model 'normalize' divides it by itself")
@@ -88,7 +111,7 @@ def test_full_strength_differences_on_one_base():
     assert line == 5
     assert "with the factors 1, 1, 1: equally large" in text
     assert "make one 1.73 times as large" in text  # √3
-    assert "3 times where they agree" in text
+    assert "3 times where they agree; positive factors that sum to at most 1 stay within" in text
     assert notes(recipe("task_arithmetic", "lambda: 0.4", B="weight: 1", C="weight: 1"), "right angles") == []
     assert notes(recipe("task_arithmetic", "normalize: true", B="weight: 1", C="weight: 1"), "right angles") == []
     assert notes(recipe("task_arithmetic", B="weight: 2"), "right angles") == []
@@ -108,14 +131,21 @@ def test_the_noise_of_dropping_makes_the_sum_larger():
 def test_slerp_on_the_straight_line():
     ((line, text),) = notes(recipe("slerp", "t: 0.5", A="", B=""))
     assert line == 3
+    assert "fine-tunes of one base may be" in text
     assert "linear with the weights 1 − t and t" in text
     assert notes(recipe("slerp", "t: 1", A="", B="")) == [(3, "slerp at t = 1 is 'B' itself, whatever the angle")]
     assert notes(recipe("slerp", "t: 0", B="")) == [(3, "slerp at t = 0 is 'A' itself, whatever the angle")]
     without_base = recipe("nuslerp", B="weight: 1", C="weight: 1").replace("base_model: A\n", "")
-    assert "linear in effect" in notes(without_base)[0][1]
+    assert "may be so nearly parallel that it is linear in effect" in notes(without_base)[0][1]
     assert notes(recipe("nuslerp", B="weight: 1", C="weight: 1")) == []
     ends = recipe("nuslerp", B="weight: 0", C="weight: 1").replace("base_model: A\n", "")
     assert notes(ends) == [(4, "nuslerp at t = 1 is 'C' itself, whatever the angle")]
+
+
+def test_slerp_that_is_linear_everywhere_has_no_angle_to_speak_of(models):
+    text = recipe("slerp", "t: [{filter: mlp, value: 1}, {value: VALUE}]", B="")
+    assert planned(text.replace("VALUE", "0"), "cos Ω") == []
+    assert len(planned(text.replace("VALUE", "0.5"), "cos Ω")) == 1
 
 
 def test_slerp_below_its_angle_is_the_straight_line():

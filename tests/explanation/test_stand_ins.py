@@ -1,6 +1,7 @@
 """What is said of a recipe whose models cannot be reached."""
 
 import pytest
+import yaml
 
 import smelt
 import tiny
@@ -136,3 +137,18 @@ merge_method: passthrough
 """
     with pytest.raises(InputError, match="it tells 40400 cases apart"):
         explain(text)
+
+
+def test_another_leader_in_a_simpler_recipe_is_an_assumption():
+    """Configuration and tokenizer are those of the base, else of the first model; neither was looked at."""
+    words = "if both have the same configuration, tokenizer and dtypes, which was not checked"
+    sources = "".join(
+        f"\n  - {{model: org/{name}, parameters: {{weight: {w}}}}}" for name, w in (("math", 1), ("base", -1))
+    )
+    other = explain(f"merge_method: task_arithmetic\nbase_model: org/math\nmodels:{sources}\n")
+    assert other.simpler.startswith(f"# The same {words}.\n")
+    assert yaml.safe_load(other.simpler)["base_model"] == "org/base"
+    assert [f"({words}); --simplify" in n.text for n in other.notes if "comes out of" in n.text] == [True]
+    same = explain(linear(a=0.5, b=0.0, c=0.5))
+    assert same.simpler.startswith("merge_method: linear\n")
+    assert [words in n.text for n in same.notes if "comes out of" in n.text] == [False]

@@ -152,13 +152,17 @@ def print_values(values: Sequence[float]) -> str:
     """Return one number, the values at which a gradient turns, or the smallest and largest of many."""
     turns = _find_turns(values)
     if len(turns) > MOST_TURNS:
-        turns = [min(values), max(values)]
-    return " … ".join(print_number(float(f"{value:.{DIGITS}g}")) for value in turns)
+        return f"between {_print_value(min(values))} and {_print_value(max(values))}"
+    return " … ".join(map(_print_value, turns))
+
+
+def _print_value(value: float) -> str:
+    return print_number(float(f"{value:.{DIGITS}g}") + 0.0)  # −0 + 0 is 0
 
 
 def _factor(values: Sequence[float]) -> str:
     text = print_values(values)
-    return f"({text})" if "…" in text else text
+    return f"({text})" if " " in text else text
 
 
 def _find_turns(values: Sequence[float]) -> list[float]:
@@ -184,23 +188,26 @@ def _shares(names: Sequence[str], rows: Sequence[Sequence[float]]) -> tuple[Shar
 
 def _expect(names: Sequence[str], moments: Sequence[Moments], hangs_on_rank: bool) -> Expectation:
     first = moments[0]
-    noise = [[m.noise(i) or 0.0 for i in range(len(names))] for m in moments]
-    grown = [[1.0 if (a := m.amplification(i)) is None else a for i in range(len(names))] for m in moments]
     others = [i for i in range(len(names)) if i != first.reference]
+    noise = [_share_of_known(names[i], [m.noise(i) for m in moments]) for i in others]
+    grown = [_share_of_known(names[i], [m.amplification(i) for m in moments]) for i in others]
     return Expectation(
         names[first.reference],
         _shares(names, [m.mean.tolist() for m in moments]),
         tuple(names[i] for i in others if any(m.covariance[i, i] and not m.mean[i] for m in moments)),
-        tuple(s for i, s in enumerate(_shares(names, noise)) if i in others and any(s.values)),
-        tuple(
-            s for i, s in enumerate(_shares(names, grown)) if i in others and any(abs(v - 1) > SAME for v in s.values)
-        ),
+        tuple(s for s in noise if any(s.values)),
+        tuple(s for s in grown if any(abs(v - 1) > SAME for v in s.values)),
         first.probability if all(m.probability == first.probability for m in moments) else None,
         first.law if all(m.law == first.law for m in moments) else None,
         any(m.assumes_agreement for m in moments),
         any(m.shares_draws for m in moments),
         hangs_on_rank,
     )
+
+
+def _share_of_known(name: str, values: Sequence[float | None]) -> Share:
+    """Return the values without those that are undefined, where a model has no share."""
+    return Share(name, tuple(value for value in values if value is not None))
 
 
 def _ranks(root: Expr) -> bool:

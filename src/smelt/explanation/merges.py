@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from math import fsum
 from typing import Any
 
+from smelt.algebra.printing import print_number
 from smelt.recipes.nouns import Document, Parameter, Parameters, Recipe, Reference, Source
 
 # Methods that add up task vectors, each with its weight, and those that elect a sign per entry before they do.
 ADDING = ("task_arithmetic", "dare_linear", "della_linear", "breadcrumbs")
 ELECTING = ("ties", "dare_ties", "della", "breadcrumbs_ties")
+SMALLEST_MASS = 1e-8  # of weights that ``normalize`` divides by; a smaller sum counts as 1
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,17 @@ class Merge:
     def drops_base(self) -> bool:
         """Whether the base, listed among the models, is not one of them."""
         return self.document.method.takes_base and "models" in self.document.method.tensors
+
+    @property
+    def normalizes_signs(self) -> bool:
+        """Whether weights are divided by weights, so that signs may cancel."""
+        return self.document.method.takes_base and self.value("normalize") is True
+
+    @property
+    def mass(self) -> float | None:
+        """The sum of the weights; ``None`` where they vary between tensors."""
+        weights = self.values("weight")
+        return None if None in weights else fsum(weights)
 
     def find(self, name: str, source: Source | None = None) -> Parameter | None:
         """Return where a setting is given, for a model or for all."""
@@ -81,7 +94,7 @@ class Merge:
         if self.value("equalize") and len(weights) > 1:
             return None
         mass = fsum(weights) if self.value("normalize") else 1.0
-        return [scale * weight / (mass if abs(mass) >= 1e-8 else 1.0) for weight in weights]
+        return [scale * weight / (mass if abs(mass) >= SMALLEST_MASS else 1.0) for weight in weights]
 
 
 def list_merges(recipe: Recipe) -> Iterator[Merge]:
@@ -98,6 +111,11 @@ def list_merges(recipe: Recipe) -> Iterator[Merge]:
                     kept = tuple(s for s in slice_.sources if (s.model, s.layer_range) != same)
                     merge = Merge(document, base, listed, kept, outer)
                 yield merge
+
+
+def print_briefly(value: float) -> str:
+    """Return a number with three digits."""
+    return print_number(float(f"{value:.3g}"))
 
 
 def root_of(recipe: Recipe, base: Reference) -> Reference:

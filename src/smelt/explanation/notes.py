@@ -16,8 +16,9 @@ from smelt.errors import SmeltError
 from smelt.explanation.collapse import collapse_outputs
 from smelt.explanation.merges import Merge, Note, list_merges
 from smelt.explanation.pitfalls import find_pitfalls
-from smelt.explanation.simplify import simplify_document
+from smelt.explanation.simplify import find_assumption, simplify_document
 from smelt.explanation.stages import find_stages
+from smelt.planning.documents import CANCELLED_SIGNS
 from smelt.planning.plan import Output, Plan
 from smelt.recipes.nouns import Document, Recipe
 
@@ -35,12 +36,15 @@ def find_notes(recipe: Recipe, plan: Plan | None) -> tuple[Note, ...]:
         recipe: as it was read.
         plan: its plan; without one, what only the models' headers decide is not said.
     """
-    notes = [note for merge in list_merges(recipe) for note in find_pitfalls(merge)]
+    is_linear = plan is not None and None not in collapse_outputs(plan)
+    notes = [note for merge in list_merges(recipe) for note in find_pitfalls(merge, is_linear)]
     notes += [*find_stages(recipe), *_find_seed(recipe)]
     if plan is not None:
         notes += [*_find_simpler(recipe, plan), *_find_sums(recipe, plan), *_find_small_tensors(recipe, plan)]
     stated = [_parse(text, recipe) for text in (plan.notes if plan is not None else recipe.notes)]
     said = dict.fromkeys(note.text for note in notes)
+    if all(m.mass is not None for m in list_merges(recipe) if m.normalizes_signs):
+        said[CANCELLED_SIGNS] = None  # wherever it matters a note on the weights says so by now
     notes += [note for note in stated if note.text not in said]
     return tuple(sorted(dict.fromkeys(notes), key=lambda note: note.line or 0))
 
@@ -76,7 +80,9 @@ def _is_drawn(density: float | None) -> bool:
 def _find_simpler(recipe: Recipe, plan: Plan) -> Iterator[Note]:
     document = simplify_document(recipe, plan)
     if document is not None:
-        text = f"the same comes out of {_describe(document)}; --simplify OUT.yml writes that recipe"
+        assumed = find_assumption(recipe, plan, document)
+        given = f" ({assumed})" if assumed else ""
+        text = f"the same comes out of {_describe(document)}{given}; --simplify OUT.yml writes that recipe"
         yield Note(recipe.result.line or None, text)
 
 

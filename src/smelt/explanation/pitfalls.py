@@ -6,24 +6,30 @@ from collections.abc import Iterator
 from math import sqrt
 
 from smelt.algebra.printing import print_number
-from smelt.explanation.merges import ADDING, ELECTING, Merge, Note
+from smelt.explanation.merges import ADDING, ELECTING, SMALLEST_MASS, Merge, Note, print_briefly
+from smelt.planning.documents import CANCELLED_SIGNS
 
 LARGEST = 1.2  # times the size of a parent's difference, from which a sum of several is worth a note
 
 
-def find_pitfalls(merge: Merge) -> Iterator[Note]:
-    """Yield the notes about a merge."""
+def find_pitfalls(merge: Merge, is_linear: bool) -> Iterator[Note]:
+    """Yield the notes about a merge.
+
+    Args:
+        merge: what the notes are about.
+        is_linear: whether every tensor of the recipe is known to be linear in the models.
+    """
     for find in (
         _find_base,
         _find_signs,
         _find_weights,
         _find_stacking,
-        _find_great_circles,
         _find_restoring,
         _find_unused,
         _find_gradients,
     ):
         yield from find(merge)
+    yield from _find_great_circles(merge, is_linear)
 
 
 def _find_base(merge: Merge) -> Iterator[Note]:
@@ -47,17 +53,18 @@ def _find_base(merge: Merge) -> Iterator[Note]:
 
 
 def _find_signs(merge: Merge) -> Iterator[Note]:
-    """Note negative weights that ``normalize`` divides by their own sum."""
-    if not merge.document.method.takes_base or merge.value("normalize") is not True:
+    """Note negative weights whose sign ``normalize`` takes away."""
+    if not merge.normalizes_signs:
         return
-    for source in merge.sources:
-        weight = merge.value("weight", source)
-        if weight is not None and weight < 0:
-            text = (
-                "'normalize' divides by the weights that take part, so the sign of a negative weight cancels where it "
-                "stands alone: the model is added, not subtracted; write 'normalize: false' to subtract it"
-            )
-            yield Note(merge.line("weight", source), text)
+    negative = [s for s in merge.sources if (merge.value("weight", s) or 0.0) < 0]
+    if merge.document.method.name not in ADDING or len(merge.sources) == 1:
+        yield from (Note(merge.line("weight", source), CANCELLED_SIGNS) for source in negative)
+    elif merge.mass is not None and merge.mass < -SMALLEST_MASS:
+        total = print_number(float(f"{merge.mass:.12g}"))
+        text = (
+            f"the weights sum to {total}, so 'normalize' turns every sign round; write 'normalize: false' to keep them"
+        )
+        yield Note(merge.line("weight", negative[0]), text)
 
 
 def _find_weights(merge: Merge) -> Iterator[Note]:
@@ -84,18 +91,18 @@ def _find_stacking(merge: Merge) -> Iterator[Note]:
     shown = ", ".join(f"{print_number(f)}" for f in factors)
     text = (
         f"{len(factors)} differences are added to one base with the factors {shown}: equally large and at right angles "
-        f"they make one {_short(expected)} times as large as a parent's, √(Σ factor²), and {_short(most)} times where "
-        "they agree; factors that sum to 1 stay within the parents'"
+        f"they make one {print_briefly(expected)} times as large as a parent's, √(Σ factor²), and "
+        f"{print_briefly(most)} times where they agree; positive factors that sum to at most 1 stay within the parents'"
     )
     yield Note(merge.line("weight", merge.sources[0]), text)
     dropped = zip(factors, merge.values("density"), strict=True) if merge.document.method.name == "dare_linear" else ()
     noisy = sqrt(sum(f * f / q for f, q in dropped if q))
     if noisy > expected:
-        text = f"with the noise of dropping it is {_short(noisy)} times as large, √(Σ factor²/density)"
+        text = f"with the noise of dropping it is {print_briefly(noisy)} times as large, √(Σ factor²/density)"
         yield Note(merge.line("density", merge.sources[0]), text)
 
 
-def _find_great_circles(merge: Merge) -> Iterator[Note]:
+def _find_great_circles(merge: Merge, is_linear: bool) -> Iterator[Note]:
     """Note what an interpolation on the great circle comes to; nothing is known of angles without the weights."""
     method = merge.document.method.name
     names = [str(source.model) for source in merge.sources]
@@ -103,21 +110,24 @@ def _find_great_circles(merge: Merge) -> Iterator[Note]:
         names = [str(merge.base), *(name for name in names if name != str(merge.base))]
         share, line = merge.value("t"), merge.line("t")
         text = (
-            "slerp takes the straight line where |cos Ω| > 0.9995 (angles below 1.8°), as they mostly are between "
-            "fine-tunes of one base: that is linear with the weights 1 − t and t"
+            "slerp takes the straight line where |cos Ω| > 0.9995 (angles below 1.8°), as those between "
+            "fine-tunes of one base may be (`smelt diff` shows how far they are apart): that is linear with the "
+            "weights 1 − t and t"
         )
     elif method == "nuslerp" and merge.base is None and len(names) == 2 and None not in merge.values("weight"):
         first, second = merge.values("weight")
         mass = first + second
         share, line = second / mass if abs(mass) >= 1e-6 else 0.5, merge.line("weight", merge.sources[0])
         text = (
-            "without a base nuslerp turns the models, and fine-tunes of one base are so nearly parallel that it is "
-            "linear in effect; with 'base_model' it turns their differences"
+            "without a base nuslerp turns the models, and fine-tunes of one base may be so nearly parallel that it is "
+            "linear in effect (`smelt diff` shows how far they are apart); with 'base_model' it turns their differences"
         )
     else:
         return
     if share in (0.0, 1.0):
         text = f"{method} at t = {print_number(share)} is '{names[int(share)]}' itself, whatever the angle"
+    elif is_linear:
+        return
     yield Note(line, text)
 
 
@@ -156,7 +166,3 @@ def _find_gradients(merge: Merge) -> Iterator[Note]:
                     "layers (embeddings, final norm, head) take its first value, a slice of one layer its last"
                 )
                 yield Note(parameter.line or None, text)
-
-
-def _short(value: float) -> str:
-    return print_number(float(f"{value:.3g}"))

@@ -39,7 +39,10 @@ def simplify(recipe: Recipe, plan: Plan) -> str | None:
         recipe could hold, or nothing shorter gives the same.
     """
     simpler = simplify_document(recipe, plan)
-    return _write(simpler) if simpler is not None else None
+    if simpler is None:
+        return None
+    assumed = find_assumption(recipe, plan, simpler)
+    return (f"# The same {assumed}.\n" if assumed else "") + _write(simpler)
 
 
 def simplify_document(recipe: Recipe, plan: Plan) -> Document | None:
@@ -56,6 +59,21 @@ def simplify_document(recipe: Recipe, plan: Plan) -> Document | None:
         if shorter and _is_same(plan, document, {reference: plan.checkpoints[n] for n, reference in written.items()}):
             return document
     return None
+
+
+def find_assumption(recipe: Recipe, plan: Plan, simpler: Document) -> str | None:
+    """Return what a simpler document takes for granted about models that were not opened; ``None`` for nothing."""
+    stand_ins = any(c.repository is None and not c.paths for c in plan.checkpoints)
+    if not stand_ins or _leader(recipe, simpler) == _leader(recipe, recipe.result):
+        return None
+    return "if both have the same configuration, tokenizer and dtypes, which was not checked"
+
+
+def _leader(recipe: Recipe, document: Document) -> Reference:
+    """Return the model that gives configuration, tokenizer and dtypes."""
+    leader = document.base_model or document.modules[0].slices[0].sources[0].model
+    below = recipe.find(leader)
+    return leader if below is None else _leader(recipe, below)
 
 
 def _write(document: Document) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from smelt.algebra.printing import print_number
-from smelt.explanation.merges import ELECTING, Merge, Note, list_merges, root_of
+from smelt.explanation.merges import ELECTING, Merge, Note, list_merges, print_briefly, root_of
 from smelt.recipes.nouns import Document, Recipe, Source
 
 BERNOULLI = ("dare_linear", "dare_ties")  # methods that keep each entry with one probability
@@ -32,20 +32,30 @@ def _find_merge_as_base(recipe: Recipe, merge: Merge) -> Iterator[Note]:
     stage = recipe.find(merge.base)
     if stage is None or stage.base_model is None or any(recipe.find(source.model) for source in merge.sources):
         return
-    base, below = str(merge.base), str(root_of(recipe, merge.base))
+    base = str(merge.base)
     factors = merge.coefficients()
     line = merge.document.base_model.line if merge.document.base_model is not None else 0
-    remedy = f"to keep it whole, merge onto '{below}' with '{base}' as a model of weight 1"
     if factors is not None and abs(sum(factors)) > 1e-9:
-        share = _short(1.0 - sum(factors))
+        share = print_briefly(1.0 - sum(factors))
         text = (
             f"the base is the merge '{base}', and differences from it take back what it changed: the share of that "
-            f"which remains is {share}, 1 − Σ factor; {remedy}"
+            f"which remains is {share}, 1 − Σ factor{_find_remedy(recipe, merge)}"
         )
         yield Note(line or merge.document.line or None, text)
     elif merge.document.method.name in ELECTING:
         text = f"the base is the merge '{base}': where a difference from it wins, it takes back what '{base}' changed"
-        yield Note(line or merge.document.line or None, f"{text}; {remedy}")
+        yield Note(line or merge.document.line or None, text)
+
+
+def _find_remedy(recipe: Recipe, merge: Merge) -> str:
+    """Return how to keep a merge that is the base whole, where each weight counts as it is written."""
+    assert merge.base is not None
+    as_written = merge.document.method.name == "task_arithmetic" and not merge.value("normalize")
+    below = root_of(recipe, merge.base)
+    if not as_written or merge.mass is None or below in [source.model for source in merge.sources]:
+        return ""
+    weight = print_number(float(f"{-merge.mass:.12g}"))
+    return f"; to keep it whole, add '{below}' to the models, with the weight {weight}"
 
 
 def _find_other_base(merge: Merge, place: int, stage: Document) -> Iterator[Note]:
@@ -53,7 +63,7 @@ def _find_other_base(merge: Merge, place: int, stage: Document) -> Iterator[Note
     factors, source = merge.coefficients(), merge.sources[place]
     if factors is None or not factors[place]:
         return
-    factor = _short(factors[place])
+    factor = print_briefly(factors[place])
     text = (
         f"'{source.model}' was merged onto '{stage.base_model}', but here its difference is taken from '{merge.base}': "
         f"with {factor} of what it changed come −{factor} of what '{merge.base}' has over '{stage.base_model}'"
@@ -71,12 +81,8 @@ def _find_dropping_twice(recipe: Recipe, merge: Merge, source: Source, stage: Do
         return
     kept = first[0] * second
     text = (
-        f"'{source.model}' has been dropped from already: an entry is kept with probability {_short(first[0])} · "
-        f"{_short(second)} = {_short(kept)}, and its relative squared error, 1/probability − 1, grows from "
-        f"{_short(1 / first[0] - 1)} to {_short(1 / kept - 1)}; give '{source.model}' density 1 here"
+        f"'{source.model}' has been dropped from already: an entry of a model's difference is kept both times with "
+        f"probability {print_briefly(first[0])} · {print_briefly(second)} = {print_briefly(kept)}, and the noise "
+        f"grows; give '{source.model}' density 1 here"
     )
     yield Note(merge.line("density", source), text)
-
-
-def _short(value: float) -> str:
-    return print_number(float(f"{value:.3g}"))

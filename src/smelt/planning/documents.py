@@ -17,6 +17,11 @@ from smelt.planning.vocabularies import Vocabularies, align_rows, check_tokenize
 from smelt.recipes.nouns import Document, Module, Reference, Slice
 from smelt.tensors.dtypes import DType
 
+CANCELLED_SIGNS = (
+    "'normalize' divides by the weights that take part, so the sign of a negative weight cancels where these sum to "
+    "less than 0: the model is added, not subtracted; write 'normalize: false' to subtract it"
+)
+
 
 @dataclass(frozen=True)
 class Merged:
@@ -152,10 +157,7 @@ class DocumentPlanner:
                     return arguments[base]
         settings = self._settle(pairing, models)
         if settings.structure.get("normalize") and method.takes_base and any(w < 0 for w in settings.weights):
-            self._note(
-                "'normalize' divides by the weights that take part, so the sign of a negative weight cancels where it "
-                "stands alone: the model is added, not subtracted; write 'normalize: false' to subtract it"
-            )
+            self._note(CANCELLED_SIGNS)
         keys = self._keys(pairing, len(models)) if method.random else ()
         tensors += [arguments[i] for i in models]
         based = base is not None

@@ -119,9 +119,12 @@ def load_first(repository: str, revision: str | None, names: Sequence[str]) -> t
     with _explained(repository, revision), _progress_bars(False):
         for name in names:
             try:
-                path = Path(hf_hub_download(repository, name, revision=revision))
+                # Once the hub could not be reached, the cache alone is asked: each further attempt would wait as long.
+                cached = unreached is not None
+                path = Path(hf_hub_download(repository, name, revision=revision, local_files_only=cached))
             except EntryNotFoundError as error:
-                unreached = error if isinstance(error, LocalEntryNotFoundError) else unreached
+                if unreached is None and isinstance(error, LocalEntryNotFoundError):
+                    unreached = error
                 continue
             check_snapshot(path.parent, _name(repository, revision))
             return name, read_whole(path, f"{repository}: {name}")
