@@ -6,6 +6,7 @@ import os
 import threading
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from smelt.algebra.kernel_cache import KernelUnavailable
@@ -59,20 +60,22 @@ def diff(
     """
     pace = pace or Pace(threads)
     _check_request(models, pace)
-    checkpoints = [m if isinstance(m, Checkpoint) else Checkpoint(m) for m in (base, *models, *results)]
+    checkpoints = [_open(model, progress is not None) for model in (base, *models, *results)]
     labels = shorten_labels(public_names(checkpoints))
-    for checkpoint in checkpoints:
-        checkpoint.fetch(progress is not None)
     tensors, mismatches = _pair_tensors(checkpoints, labels)
     parents = 1 + len(models)
     ledger = Ledger(labels[1:parents], labels[parents:], _find_homes(tensors, checkpoints[0]))
-    try:
-        with set_aside():
-            _measure(tensors, checkpoints, ledger, rank, pace, progress)
-    finally:
+    with set_aside(), ExitStack() as opened:
         for checkpoint in checkpoints:
-            checkpoint.close()
+            opened.callback(checkpoint.close)
+        _measure(tensors, checkpoints, ledger, rank, pace, progress)
     return advise(ledger.close(labels[0], mismatches))
+
+
+def _open(model: Model, shows_progress: bool) -> Checkpoint:
+    checkpoint = model if isinstance(model, Checkpoint) else Checkpoint(model)
+    checkpoint.fetch(shows_progress)
+    return checkpoint
 
 
 def _check_request(models: Sequence[Model], pace: Pace) -> None:
