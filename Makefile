@@ -25,10 +25,10 @@ demo: $(VENV)/.core       ## merge the example family with every example recipe 
 setup: $(VENV)/.dev       ## everything that development needs
 
 test: $(VENV)/.dev        ## the suite, under 5 minutes on 2 cores
-	$(BIN)/python -m pytest -n 2 -m "not full"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not full"
 
 test-all: $(VENV)/.dev    ## the suite with full counts, under 15 minutes on 2 cores
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.dev        ## style, types, direction of imports, and the ban on library calls on the data path
 	$(BIN)/ruff check .

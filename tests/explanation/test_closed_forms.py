@@ -116,6 +116,25 @@ def test_the_rest_is_a_formula_with_named_parts(family):
     assert closed.underivable is None
 
 
+def test_what_an_earlier_document_adds_up_is_one_sum(family):
+    source = ("stage", {"weight": 1.0, "density": 0.5})
+    text = f"{STAGE}---\n{document('ties', source, ('code', {'weight': 0.5, 'density': 0.5}))}"
+    (passage,) = smelt.explain(smelt.read(text)).passages
+    assert passage.closed.parts[0] == "u = [0.333333·math + 0.666667·code, code] − base"
+
+
+def test_densities_of_0_and_1_leave_no_selection(family):
+    def form(density):
+        settings = {"weight": 1.0, "density": density}
+        text = document("ties", ("math", settings), ("code", settings), normalize="true")
+        (passage,) = smelt.explain(smelt.read(text)).passages
+        return passage.closed
+
+    assert form(0).formula == "base"
+    assert form(1).formula == "base + Σ(u where v, else 0) / (Σ(1 where v, else 0) or 1)"
+    assert form(1).parts == ("u = [math, code] − base", "v = u agrees in sign with Σ(u)")
+
+
 def test_settings_that_vary_are_ranges_in_a_formula(family):
     source = {"weight": 1.0, "density": "[0.4, 0.8]"}
     text = document("dare_ties", ("math", source), ("code", {"weight": 1.0, "density": 0.5}))

@@ -58,6 +58,18 @@ def test_a_file_a_card_a_text_and_standard_input(here, monkeypatch):
     assert all(recipe == found[0] for recipe in found)
 
 
+def test_a_card_that_is_piped_or_pasted(here, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(CARD.encode())))
+    assert find_recipe("-") == find_recipe(CARD) == find_recipe(RECIPE)
+    with pytest.raises(InputError, match=r"^recipe:11: .*'linear'"):
+        find_recipe(CARD.replace("linear\nmodels", "liner\nmodels"))
+
+
+def test_a_recipe_whose_chat_template_holds_marks_is_no_card():
+    text = RECIPE + "chat_template: |\n  {{ messages }}\n  ```\n  code\n  ```\n"
+    assert find_recipe(text).result.chat_template is not None
+
+
 def test_lines_are_those_of_the_card(here):
     (here / "README.md").write_text(CARD.replace("linear\nmodels", "liner\nmodels"))
     with pytest.raises(InputError, match=r"^README.md:11: .*'linear'"):

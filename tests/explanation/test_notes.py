@@ -117,6 +117,36 @@ def test_full_strength_differences_on_one_base():
     assert notes(recipe("task_arithmetic", B="weight: 2"), "right angles") == []
 
 
+def test_full_strength_differences_that_an_election_adds_up():
+    text = recipe("ties", "normalize: false", B="weight: 1", C="weight: 1", D="weight: -0.5")
+    ((line, said),) = notes(text, "added up")
+    assert line == 5
+    assert "with the factors 1, 1, −0.5: where all do and are equally large, to 2.5 times a parent's" in said
+    assert notes(text.replace("normalize: false", "normalize: true"), "added up") == []
+    assert notes(recipe("ties", "normalize: false, lambda: 0.4", B="weight: 1", C="weight: 1"), "added up") == []
+
+
+def test_agreeing_differences_add_up_as_the_note_says():
+    base, *tuned = (smelt.Checkpoint({"w": np.float32(x)}) for x in ([0, 0], [2, 1], [2, -1], [-2, 3]))
+    merged = smelt.merge(smelt.methods.ties(base, tuned, weight=[1.0, 1.0, -0.5], normalize=False))
+    assert merged["w"].tolist() == [5.0, -2.5]  # the weighted differences are 2 2 1 and 1 −1 −1.5
+
+
+@pytest.mark.parametrize("method", ["ties", "della", "breadcrumbs", "breadcrumbs_ties"])
+def test_density_0_and_lambda_0_leave_nothing(models, method):
+    text = recipe(method, "lambda: 1", B="weight: 1", C="weight: 1, density: 0")
+    said = "'C' has density 0: nothing of its difference is kept, so it contributes nothing"
+    assert notes(text, "density 0") == [(6, said)]
+    alone = recipe(method, "lambda: 1", B="weight: 1")
+    if method != "breadcrumbs":  # it does not divide by what takes part
+        one, other = (smelt.merge(smelt.read(t)) for t in (text, alone))
+        assert all(one[name].tobytes() == other[name].tobytes() for name in one)
+    nothing = text.replace("lambda: 1", "lambda: 0")
+    assert notes(nothing, "lambda 0") == [(3, "at lambda 0 nothing is added to 'A': it comes out as it is")]
+    merged, base = smelt.merge(smelt.read(nothing)), tiny.read("A")
+    assert all(np.array_equal(merged[name], base[name]) for name in merged)
+
+
 def test_orthogonal_differences_add_up_as_the_note_says():
     base, *tuned = (smelt.Checkpoint({"w": np.float32(x)}) for x in ([0, 0, 0], [2, 0, 0], [0, 2, 0], [0, 0, 2]))
     merged = smelt.merge(smelt.methods.task_arithmetic(base, tuned, weight=1.0))
@@ -227,6 +257,15 @@ def test_tensors_that_lose_everything(models):
     assert len(planned(recipe("breadcrumbs", B="weight: 1, density: 0.1"), "in 3 tensors")) == 1
     merged, base = smelt.merge(smelt.read(recipe("ties", B="weight: 1, density: 0.2"))), tiny.read("A")
     assert merged["model.norm.weight"].tolist() == base["model.norm.weight"].tolist()
+
+
+def test_tensors_that_draws_are_likely_to_empty(models):
+    """Of 4 entries all are dropped with 0.9⁴ = 0.656; of 16 with 0.9¹⁶ = 0.185."""
+    ((line, text),) = planned(recipe("dare_linear", B="weight: 1, density: 0.1", C="weight: 1"), "more likely than not")
+    assert line == 5
+    assert text.startswith("in 3 tensors, such as 'model.layers.0.input_layernorm.weight' (of 4 entries)")
+    assert text.endswith("(1 − density)^entries = 0.656")
+    assert planned(recipe("dare_linear", B="weight: 1, density: 0.2"), "more likely than not") == []  # 0.8⁴ = 0.41
 
 
 def test_models_in_memory_have_no_sizes_to_speak_of():

@@ -71,9 +71,10 @@ def test_ties(variant):
 @pytest.mark.parametrize("name", list(catalogue()))
 def test_every_variant(name):
     for place, variant in enumerate(variants_of(name)):
-        # All dtypes in one text take seconds to compile, so of each method one variant meets them all.
+        # All dtypes in one text take seconds to compile, so of each method one variant meets them all; the others take
+        # the dtypes of outputs by turns.
         models = draw(model_count(variant), SMALL, few_storages(variant) if place else storages_for(variant))
-        for out_dtype in OUT_DTYPES:
+        for out_dtype in OUT_DTYPES[place % len(OUT_DTYPES) :][:1] if place else OUT_DTYPES:
             check_same(plan_variant(variant, models, out_dtype=out_dtype))
 
 

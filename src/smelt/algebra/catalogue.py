@@ -141,7 +141,7 @@ def write_index(methods: Sequence[Method]) -> str:
             read_words(m).summary,
             _models(m),
             "yes" if m.random else "no",
-            str(_traced(m)[0].passes),
+            str(trace_defaults(m)[0].passes),
         )
         for m in methods
     ]
@@ -153,7 +153,7 @@ def formula(method: Method) -> str:
 
     Parts that occur more than once follow on lines of their own.
     """
-    template, inputs, slots = _traced(method)
+    template, inputs, slots = trace_defaults(method)
     body, *parts = describe_parts(template.root, inputs, slots)
     return "\n".join([body, *(f"  {part}" for part in parts)])
 
@@ -167,7 +167,7 @@ def method_json(method: Method) -> dict[str, Any]:
         "exact": method.exact,
         "models": _models(method),
         "random": method.random,
-        "passes": _traced(method)[0].passes,
+        "passes": trace_defaults(method)[0].passes,
         "holds": list(method.holds),
         "formula": formula(method),
         "documentation": method.doc,
@@ -185,7 +185,7 @@ def method_json(method: Method) -> dict[str, Any]:
     }
 
 
-def _traced(method: Method) -> tuple[Template, list[str], list[str]]:
+def trace_defaults(method: Method) -> tuple[Template, list[str], list[str]]:
     """Return the template of a method with its settings at their defaults, and the names of its inputs and slots."""
     names = {"models": ["model₁", "model₂"]}
     inputs = [n for t in sorted(method.tensors) for n in names.get(t, [t])]  # the base comes before the models
@@ -205,7 +205,7 @@ def _is_free(setting: Setting) -> bool:
 
 
 def _facts(method: Method) -> list[tuple[str, str]]:
-    passes = _traced(method)[0].passes
+    passes = trace_defaults(method)[0].passes
     return [
         ("Models", _models(method)),
         ("Random", "yes, by the recipe's seed" if method.random else "no"),

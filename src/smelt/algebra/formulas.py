@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from smelt.algebra.expressions import Expr, Sort, constant, slot, walk
+from smelt.algebra.expressions import Expr, Sort, constant, input_tensor, slot, walk
 from smelt.algebra.numbers import numbers_in, solve
 from smelt.algebra.printing import SIGNS, constant_value, print_number, print_parts
 from smelt.algebra.rewriting import rewrite
+from smelt.algebra.settling import ARITHMETIC, fold
 from smelt.errors import SmeltError
 
-BINARY = ("add", "subtract", "multiply", "divide", "minimum", "maximum")
-
 Coefficients = dict[int, float]
+NOTHING = 1e-9  # of factors: what rounding leaves of 0
+Slots = Sequence[float | str]  # the settings; as text those that are no one number
 
 
-def coefficients(root: Expr, slots: Sequence[float]) -> Coefficients | None:
+def coefficients(root: Expr, slots: Slots) -> Coefficients | None:
     """Return the factor of each input, where the output is a linear combination whose factors the settings decide.
 
     Returns:
@@ -28,11 +29,7 @@ def coefficients(root: Expr, slots: Sequence[float]) -> Coefficients | None:
     """
     if root.depth:
         return None
-    numbers = [n for n in numbers_in([root]) if n.sort is Sort.NUMBER]
-    try:
-        values = solve(numbers, slots, {}, {})
-    except (LookupError, SmeltError):  # a question, or a size that only a tensor has
-        return None
+    values = _solve_known(numbers_in([root]), slots)
     found: dict[str, list[Coefficients]] = {}
     for node in walk(root):
         if node.sort is Sort.TENSOR:
@@ -44,13 +41,13 @@ def coefficients(root: Expr, slots: Sequence[float]) -> Coefficients | None:
     return per_model[0] if len(per_model) == 1 else None
 
 
-def describe(root: Expr, names: Sequence[str], slots: Sequence[float] | Sequence[str]) -> str:
+def describe(root: Expr, names: Sequence[str], slots: Slots) -> str:
     """Return the formula of ``root`` on one line; parts that occur more than once are named once, at the end."""
     body, *parts = describe_parts(root, names, slots)
     return f"{body}, with {'; '.join(parts)}" if parts else body
 
 
-def describe_parts(root: Expr, names: Sequence[str], slots: Sequence[float] | Sequence[str]) -> list[str]:
+def describe_parts(root: Expr, names: Sequence[str], slots: Slots) -> list[str]:
     """Return the formula of ``root``, then a line ``u = …`` for each part that occurs more than once.
 
     Args:
@@ -58,22 +55,81 @@ def describe_parts(root: Expr, names: Sequence[str], slots: Sequence[float] | Se
         names: what the inputs are called.
         slots: the settings; their names instead of their values give the formula of a method.
     """
-    values = [s for s in slots if not isinstance(s, str)]
-    factors = coefficients(root, values) if len(values) == len(slots) else None
+    factors = coefficients(root, slots)
     if factors is not None:
         return [combination(factors, names)]
-    return print_parts(_simplified(root, slots), names, slots)
+    return print_parts(_simplified(_with_sums_collapsed(root, slots), slots), names, slots)
 
 
 def combination(factors: Coefficients, names: Sequence[str]) -> str:
     """Return ``2·Instruct − 1·Base`` for factors by input; what cancelled is left out, unless everything did."""
     shown = {i: f for i, f in factors.items() if f} or factors
-    terms: list[str] = []
-    for index, factor in shown.items():
-        sign = ("−" if factor < 0 else "") if not terms else (" − " if factor < 0 else " + ")
-        alone = abs(factor) == 1 and len(shown) == 1
-        terms.append(sign + (names[index] if alone else f"{print_number(abs(factor))}·{names[index]}"))
-    return "".join(terms) or "0"
+    return join_terms([(print_number(factor), names[index]) for index, factor in shown.items()])
+
+
+def join_terms(terms: Sequence[tuple[str, str]]) -> str:
+    """Return the sum of some names, each with its factor; one that stands alone needs no factor of 1."""
+    if len(terms) == 1 and terms[0][0] in ("1", "−1"):
+        return "".join(terms[0]).replace("1", "", 1)
+    return " + ".join(f"{factor}·{name}" for factor, name in terms).replace("+ −", "− ") or "0"
+
+
+def _solve_known(numbers: Sequence[Expr], slots: Slots) -> dict[str, object]:
+    """Return the values of the numbers that the settings decide, not the weights, nor a size that only a tensor has."""
+    given = [0.0 if isinstance(s, str) else s for s in slots]
+    values: dict[str, object] = {}
+    for number in numbers:
+        if number.sort is Sort.NUMBER and not any(_is_named(node, slots) for node in walk(number)):
+            try:
+                values[number.key] = solve([number], given, {}, {})[number.key]
+            except (LookupError, SmeltError):
+                continue
+    return values
+
+
+def _is_named(node: Expr, slots: Slots) -> bool:
+    """Say whether a node is a setting that is known by its name only."""
+    first = int(node.attributes[0] or 0) if node.op in ("slot", "slots") else len(slots)
+    return any(isinstance(s, str) for s in slots[first : first + (node.models or 1)])
+
+
+def _with_sums_collapsed(root: Expr, slots: Slots) -> Expr:
+    """Return ``root`` with every model that is a linear combination written as one: what an earlier document made.
+
+    ``Σ([0.5, 0.5]·[A, B]) / 1`` within something that is not linear becomes ``0.5·A + 0.5·B``. A sum of differences, of
+    which the factors sum to 0, stays as the method has it.
+    """
+    values = _solve_known(numbers_in([root]), slots)
+    found: dict[str, list[Coefficients]] = {}
+    sums: set[str] = set()
+
+    def change(node: Expr) -> Expr:
+        linear = _linear(node, found, values) if node.sort is Sort.TENSOR else None
+        if linear is None:
+            return node
+        if node.op == "sum_models" or any(a.key in sums for a in node.args):
+            sums.add(node.key)
+        if node.key in sums and node.models is None and abs(sum(linear[0].values())) > NOTHING:
+            node = _write_sum(linear[0])
+            sums.add(node.key)
+        found[node.key] = linear
+        return node
+
+    return rewrite(root, change)
+
+
+def _write_sum(factors: Coefficients) -> Expr:
+    """Return the expression of a linear combination."""
+    shown = [(input_tensor(i), f) for i, f in factors.items() if f] or [(input_tensor(i), 0.0) for i in factors]
+    total: Expr | None = None
+    for tensor, factor in shown:
+        term = tensor if abs(factor) == 1.0 else abs(factor) * tensor
+        if total is None:
+            total = -term if factor < 0 else term
+        else:
+            total = total - term if factor < 0 else total + term
+    assert total is not None
+    return total
 
 
 def _linear(
@@ -82,6 +138,8 @@ def _linear(
     """Return the coefficients along the model axis (one entry without one), or ``None``."""
     if node.op == "input":
         return [{int(node.attributes[0] or 0): 1.0}]
+    if any(a.sort is Sort.TENSOR and a.key not in found for a in node.args):
+        return None
     below = [found.get(a.key, []) for a in node.args]
     if node.op == "stack":
         return [part[0] for part in below]
@@ -103,7 +161,9 @@ def _scale(node: Expr, below: list[list[Coefficients]], values: Mapping[str, obj
     number, parts = (b, below[0]) if b.sort is Sort.NUMBER else (a, below[1])
     if number.sort is not Sort.NUMBER or not parts or (node.op == "divide" and number is a):
         return None
-    value = values[number.key]
+    value = values.get(number.key)
+    if value is None:
+        return None
     factors = value.tolist() if hasattr(value, "tolist") else value
     scales = list(factors) if isinstance(factors, list) else [float(str(factors))]
     if node.op == "divide" and 0.0 in scales:
@@ -128,7 +188,7 @@ def _added(parts: Sequence[Coefficients]) -> Coefficients:
     return total
 
 
-def _simplified(root: Expr, slots: Sequence[float] | Sequence[str]) -> Expr:
+def _simplified(root: Expr, slots: Slots) -> Expr:
     """Return ``root`` for a reader: settings that are known in place, factors of 1 and guards that guard twice gone."""
 
     def change(node: Expr) -> Expr:
@@ -144,9 +204,11 @@ def _simplified(root: Expr, slots: Sequence[float] | Sequence[str]) -> Expr:
                 return chosen_part if constant_value(condition) else other
             args = (condition, _given(condition, True, chosen_part, 3), _given(condition, False, other, 3))
             return replace(node, args=args)
+        if node.op in ("sum_models", "max_models") and constant_value(node.args[0]) == 0.0:
+            return node.args[0]
         if node.op == "nonzero" or (node.op == "floor" and node.args[0].op == "floor"):
             return node.args[0]
-        return _folded(node) if node.op in BINARY or node.op in SIGNS else node
+        return fold(node) if node.op in ARITHMETIC or node.op in SIGNS else node
 
     return rewrite(root, change)
 
@@ -158,7 +220,7 @@ def _picked(node: Expr, levels: int) -> Expr:
         return slot(int(whole.attributes[0] or 0) + model)
     if whole.op == "stack":
         return whole.args[model]
-    if whole.models is None or whole.op not in BINARY or not levels:
+    if whole.models is None or whole.op not in ARITHMETIC or not levels:
         return whole if whole.models is None else node
     args = tuple(_picked(replace(node, args=(a,), sort=a.sort), levels - 1) for a in whole.args)
     return replace(whole, args=args, models=None)
@@ -168,21 +230,6 @@ def _given(condition: Expr, holds: bool, node: Expr, levels: int) -> Expr:
     """Return ``node`` for the case that ``condition`` holds, or does not, looked through some levels deep."""
     if node.op == "where" and node.args[0] == condition:
         return node.args[1 if holds else 2]
-    if not levels or node.op not in BINARY:
+    if not levels or node.op not in ARITHMETIC:
         return node
     return replace(node, args=tuple(_given(condition, holds, a, levels - 1) for a in node.args))
-
-
-def _folded(node: Expr) -> Expr:
-    """Return an operation on two known numbers as its result, and one that changes nothing as what it leaves alone."""
-    a, b = node.args
-    one, other = constant_value(a), constant_value(b)
-    if one is not None and other is not None:
-        return constant(float(solve([node], [], {}, {})[node.key]))
-    if node.op == "multiply" and 0.0 in (one, other):
-        return constant(0.0)
-    if (node.op == "multiply" and one == 1.0) or (node.op == "add" and one == 0.0):
-        return b
-    if (node.op in ("multiply", "divide") and other == 1.0) or (node.op in ("add", "subtract") and other == 0.0):
-        return a
-    return node

@@ -115,11 +115,13 @@ def _compile(source: str, function: str, signature: Any, entry: Entry) -> Any:
     # Unpickling an entry imports the module that its functions say they are of, so they are of this one.
     namespace: dict[str, Any] = {"__name__": __name__}
     exec(compile(source, f"<kernel {entry.digest}>", "exec", dont_inherit=True), namespace)
-    jit = numba.njit(nogil=True, error_model="numpy", boundscheck=False, fastmath=False)
+    options = {"nogil": True, "error_model": "numpy", "boundscheck": False, "fastmath": False}
     for name, value in list(namespace.items()):
         if isinstance(value, FunctionType) and value.__globals__ is namespace:
             value.__qualname__ = f"{name}_{entry.digest}"
-            namespace[name] = jit(value)
+            # Nothing but the kernel is called from outside, and ways to do so take a fifth of the time.
+            inner = name != function
+            namespace[name] = numba.njit(**options, no_cpython_wrapper=inner, no_cfunc_wrapper=inner)(value)
     kernel = namespace[function]
     kernel._cache = entry
     kernel.compile(signature)

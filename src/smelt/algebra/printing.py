@@ -51,7 +51,7 @@ LOWERED = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 Text = tuple[str, int]  # what is printed, and how tightly it holds together
 
 
-def print_parts(root: Expr, names: Sequence[str], slots: Sequence[float] | Sequence[str]) -> list[str]:
+def print_parts(root: Expr, names: Sequence[str], slots: Sequence[float | str]) -> list[str]:
     """Return the text of ``root``, then a line ``u = …`` for each part that occurs more than once."""
     printer = _Printer(names, slots)
     body = printer.print(root)
@@ -80,7 +80,7 @@ def constant_value(node: Expr) -> object:
 class _Printer:
     """Writes nodes as text, arguments first; those that are used more than once become letters."""
 
-    def __init__(self, names: Sequence[str], slots: Sequence[float] | Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], slots: Sequence[float | str]) -> None:
         self.parts: list[tuple[str, str]] = []
         self._names = names
         self._slots = slots
@@ -154,7 +154,7 @@ class _Printer:
         return f"{name}({', '.join(inside)})" if inside else name, ATOM
 
     def _infix(self, node: Expr, texts: list[Text]) -> Text:
-        agree = _agreement(node)
+        agree = agreement(node)
         if agree is not None:
             return f"{_tight(texts[0], SUM)} agrees in sign with {_tight(texts[1], SUM)}", COMPARISON
         if node.op == "multiply" and constant_value(node.args[0]) == -1.0:
@@ -188,7 +188,7 @@ def _where(texts: list[Text]) -> Text:
 def _read(node: Expr) -> tuple[Expr, ...]:
     """Return the nodes whose texts the text of ``node`` holds."""
     if node.op == "logical_or":
-        return _agreement(node) or node.args
+        return agreement(node) or node.args
     if node.op == "where":
         condition, one, other = node.args
         guards = condition.op == "equal" and condition.args == (other, constant(0.0)) and constant_value(one) == 1.0
@@ -198,7 +198,7 @@ def _read(node: Expr) -> tuple[Expr, ...]:
     return node.args[0].args if node.op == "magnitude_at" else node.args
 
 
-def _agreement(node: Expr) -> tuple[Expr, Expr] | None:
+def agreement(node: Expr) -> tuple[Expr, Expr] | None:
     """Return x and y where ``node`` is ``same_sign(x, y)``."""
     first = node.args[0]
     if (

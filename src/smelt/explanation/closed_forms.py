@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from smelt.algebra.expressions import Expr, walk
-from smelt.algebra.formulas import Coefficients, combination, describe_parts
+from smelt.algebra.formulas import Coefficients, combination, describe_parts, join_terms
 from smelt.algebra.grid import sizes_of
 from smelt.algebra.printing import print_number
+from smelt.algebra.settling import settle
 from smelt.explanation.expectation import SAME, Moments, derive, draws
 from smelt.explanation.groups import Case, Group
 from smelt.explanation.linear_reading import Binding
 from smelt.explanation.outcomes import UnderivableError
-from smelt.explanation.settling import settle
 from smelt.planning.plan import Output, Plan
 
 RANKS = (0.0, 0.5, 1.0)  # at which what hangs on an entry's rank within its row is looked at
@@ -142,10 +142,8 @@ def close(plan: Plan, group: Group, collapsed: Mapping[str, Coefficients | None]
 
 def combine(shares: Sequence[Share]) -> str:
     """Return ``2·Instruct − 1·Base``; what nowhere takes part is left out."""
-    shown = [s for s in shares if any(s.values)] or list(shares)
-    if len(shown) == 1 and all(value == 1.0 for value in shown[0].values):
-        return shown[0].model
-    return " + ".join(f"{_factor(s.values)}·{s.model}" for s in shown).replace("+ −", "− ")
+    shown = [s for s in shares if any(s.values)] or shares
+    return join_terms([(_factor(s.values), s.model) for s in shown])
 
 
 def print_values(values: Sequence[float]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from smelt.errors import InputError
 from smelt.recipes.nouns import Recipe
-from smelt.recipes.reading import read, read_text
+from smelt.recipes.reading import STANDARD_INPUT, read, read_text, take_standard_input
 from smelt.tensors.folder import read_whole
 from smelt.tensors.hub import load_first
 from smelt.tensors.locating import locate
@@ -24,15 +24,18 @@ def find_recipe(source: str | Path, *, lenient: bool = False) -> Recipe:
     """Read the recipe that a merge was made with.
 
     Args:
-        source: what ``smelt.read`` takes; or a model card; or a folder or hub id that holds ``mergekit_config.yml``,
-            ``smelt_recipe.yml`` or a model card. Of a card, the fenced blocks that name a ``merge_method`` are read.
+        source: what ``smelt.read`` takes; or a model card, also on standard input; or a folder or hub id that holds
+            ``mergekit_config.yml``, ``smelt_recipe.yml`` or a model card. Of a card, the fenced blocks that name a
+            ``merge_method`` are read.
         lenient: whether to pass over what mergekit ignores, with a note for each.
 
     Raises:
         InputError: when there is none, or it is wrong.
     """
     if isinstance(source, str) and ("\n" in source or source == "-"):
-        return read(source, lenient=lenient)
+        text, origin = (take_standard_input(), STANDARD_INPUT) if source == "-" else (source, "recipe")
+        is_card = bool(_find_recipes(text.splitlines()))
+        return read_text(take_from_card(text, origin) if is_card else text, origin, lenient=lenient)
     path = Path(source)
     if path.is_dir():
         found = next((path / name for name in BESIDE_MODELS if (path / name).is_file()), None)
@@ -54,15 +57,18 @@ def take_from_card(card: str, origin: str) -> str:
     """
     lines = card.splitlines()
     kept = [""] * len(lines)
-    for first, last in _find_blocks(lines):
-        block = lines[first:last]
-        if METHOD.search("\n".join(block)):
-            if any(kept):
-                kept[first - 1] = "---"  # in place of the mark that opens the block
-            kept[first:last] = block
-    if not any(kept):
+    for place, (first, last) in enumerate(found := _find_recipes(lines)):
+        if place:
+            kept[first - 1] = "---"  # in place of the mark that opens the block
+        kept[first:last] = lines[first:last]
+    if not found:
         raise InputError(f"{origin}: no recipe: no block between ``` marks says 'merge_method'")
     return "\n".join(kept) + "\n"
+
+
+def _find_recipes(lines: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the first line and the one after the last of every fenced block that names a ``merge_method``."""
+    return [(first, last) for first, last in _find_blocks(lines) if METHOD.search("\n".join(lines[first:last]))]
 
 
 def _find_blocks(lines: Sequence[str]) -> Iterator[tuple[int, int]]:

@@ -8,11 +8,9 @@ from math import fsum
 from typing import Any
 
 from smelt.algebra.printing import print_number
+from smelt.explanation.kinds import adds
 from smelt.recipes.nouns import Document, Parameter, Parameters, Recipe, Reference, Source
 
-# Methods that add up task vectors, each with its weight, and those that elect a sign per entry before they do.
-ADDING = ("task_arithmetic", "dare_linear", "della_linear", "breadcrumbs")
-ELECTING = ("ties", "dare_ties", "della", "breadcrumbs_ties")
 SMALLEST_MASS = 1e-8  # of weights that ``normalize`` divides by; a smaller sum counts as 1
 
 
@@ -87,9 +85,10 @@ class Merge:
         ``None`` where they vary between tensors, and where what is dropped is not made up for.
         """
         weights, scale = self.values("weight"), self.value("lambda")
-        lossy = self.document.method.name != "task_arithmetic" and any(q != 1.0 for q in self.values("density"))
-        restored = self.document.method.random and self.value("rescale") is True
-        if self.document.method.name not in ADDING or None in weights or scale is None or (lossy and not restored):
+        method = self.document.method
+        lossy = "density" in method.setting and any(q != 1.0 for q in self.values("density"))
+        restored = method.random and self.value("rescale") is True
+        if not adds(method) or None in weights or scale is None or (lossy and not restored):
             return None
         if self.value("equalize") and len(weights) > 1:
             return None

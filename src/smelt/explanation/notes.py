@@ -12,9 +12,10 @@ from smelt.algebra.expressions import Expr, walk
 from smelt.algebra.grid import sizes_of
 from smelt.algebra.numbers import solve
 from smelt.algebra.printing import print_number
+from smelt.algebra.settling import LARGE
 from smelt.errors import SmeltError
 from smelt.explanation.collapse import collapse_outputs
-from smelt.explanation.merges import Merge, Note, list_merges
+from smelt.explanation.merges import Merge, Note, list_merges, print_briefly
 from smelt.explanation.pitfalls import find_pitfalls
 from smelt.explanation.simplify import find_assumption, simplify_document
 from smelt.explanation.stages import find_stages
@@ -23,8 +24,6 @@ from smelt.planning.plan import Output, Plan
 from smelt.recipes.nouns import Document, Recipe
 
 __all__ = ["Note", "find_notes"]
-
-ENOUGH = 2**60  # entries, of which any share is one at least
 
 
 def find_notes(recipe: Recipe, plan: Plan | None) -> tuple[Note, ...]:
@@ -119,24 +118,44 @@ def _find_sums(recipe: Recipe, plan: Plan) -> Iterator[Note]:
 
 
 def _find_small_tensors(recipe: Recipe, plan: Plan) -> Iterator[Note]:
-    """Note tensors of which ⌊density · entries⌋ = 0 entries are kept."""
+    """Note tensors of which ⌊density · entries⌋ = 0 entries are kept, or more often than not none is drawn."""
     if any(c.repository is None and not c.paths for c in plan.checkpoints):
         return  # arrays in memory may stand in for models that cannot be reached, and have sizes of their own
-    counts: dict[int, list[Expr]] = {}
-    empty: list[Output] = []
-    for output in plan.outputs:
-        if output.template not in counts:
-            counts[output.template] = _kept_counts(plan.templates[output.template].root)
-        if _keeps_nothing(output, counts[output.template]):
-            empty.append(output)
-    if not empty:
-        return
-    smallest = min(empty, key=lambda output: output.spec.elements)
-    text = (
-        f"in {len(empty)} tensors, such as '{smallest.spec.name}' (of {smallest.spec.elements} entries), a model's "
-        "difference is lost as a whole: its share of entries to keep comes to less than one entry"
-    )
-    yield Note(_line_of_density(list(list_merges(recipe))), text)
+    readings = {number: _readings(template.root) for number, template in enumerate(plan.templates)}
+    empty = [o for o in plan.outputs if _keeps_nothing(o, readings[o.template][0])]
+    unlucky = [(o, _chance_of_nothing(o, readings[o.template][1])) for o in plan.outputs]
+    line = _line_of_density(list(list_merges(recipe)))
+    if empty:
+        smallest = min(empty, key=lambda output: output.spec.elements)
+        text = (
+            f"in {len(empty)} tensors, such as '{smallest.spec.name}' (of {smallest.spec.elements} entries), a model's "
+            "difference is lost as a whole: its share of entries to keep comes to less than one entry"
+        )
+        yield Note(line, text)
+    likely = [(output, chance) for output, chance in unlucky if chance > 0.5]
+    if likely:
+        output, chance = max(likely, key=lambda found: found[1])
+        text = (
+            f"in {len(likely)} tensors, such as '{output.spec.name}' (of {output.spec.elements} entries), it is more "
+            "likely than not that a model's difference is lost as a whole: every entry is dropped with the probability "
+            f"(1 − density)^entries = {print_briefly(chance)}"
+        )
+        yield Note(line, text)
+
+
+def _readings(root: Expr) -> tuple[list[Expr], list[Expr]]:
+    """Return how many entries are kept of each difference, and the probabilities that draws are compared with."""
+    return _kept_counts(root), [n.args[1] for n in walk(root) if n.op == "less" and n.args[0].op == "uniform"]
+
+
+def _chance_of_nothing(output: Output, probabilities: Sequence[Expr]) -> float:
+    """Return how likely it is that every entry of the model with the lowest density is dropped, if that is not 0."""
+    try:
+        found = solve(probabilities, output.slots, sizes_of(output.spec.shape), {})
+    except (LookupError, SmeltError):  # a probability that the weights decide
+        return 0.0
+    kept = [q for value in found.values() for q in np.ravel(value) if 0.0 < q < 1.0]
+    return float((1.0 - min(kept)) ** output.spec.elements) if kept else 0.0
 
 
 def _kept_counts(root: Expr) -> list[Expr]:
@@ -150,7 +169,7 @@ def _keeps_nothing(output: Output, counts: Sequence[Expr]) -> bool:
     """Say whether some count is less than one entry, and would not be in a tensor that is large enough."""
     sizes = sizes_of(output.spec.shape)
     try:
-        here, anywhere = (solve(counts, output.slots, s, {}) for s in (sizes, dict.fromkeys(sizes, ENOUGH)))
+        here, anywhere = (solve(counts, output.slots, s, {}) for s in (sizes, LARGE))
     except (LookupError, SmeltError):  # a count that the weights decide
         return False
     return any(bool(np.any((here[c.key] < 1.0) & (anywhere[c.key] >= 1.0))) for c in counts)

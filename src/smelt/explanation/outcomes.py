@@ -21,7 +21,7 @@ MOST = 4096  # outcomes that are looked at one by one
 
 
 class UnderivableError(SmeltError):
-    """What is asked for does not follow from the trace alone; the message says why."""
+    """What is asked for is not derived from the trace; the message says why."""
 
 
 @dataclass(frozen=True)

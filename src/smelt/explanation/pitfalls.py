@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from math import sqrt
 
 from smelt.algebra.printing import print_number
-from smelt.explanation.merges import ADDING, ELECTING, SMALLEST_MASS, Merge, Note, print_briefly
+from smelt.explanation.kinds import adds, drops_evenly, elects, is_sum
+from smelt.explanation.merges import SMALLEST_MASS, Merge, Note, print_briefly
 from smelt.planning.documents import CANCELLED_SIGNS
 
 LARGEST = 1.2  # times the size of a parent's difference, from which a sum of several is worth a note
@@ -23,7 +24,9 @@ def find_pitfalls(merge: Merge, is_linear: bool) -> Iterator[Note]:
         _find_base,
         _find_signs,
         _find_weights,
+        _find_nothing,
         _find_stacking,
+        _find_agreeing,
         _find_restoring,
         _find_unused,
         _find_gradients,
@@ -57,7 +60,7 @@ def _find_signs(merge: Merge) -> Iterator[Note]:
     if not merge.normalizes_signs:
         return
     negative = [s for s in merge.sources if (merge.value("weight", s) or 0.0) < 0]
-    if merge.document.method.name not in ADDING or len(merge.sources) == 1:
+    if not adds(merge.document.method) or len(merge.sources) == 1:
         yield from (Note(merge.line("weight", source), CANCELLED_SIGNS) for source in negative)
     elif merge.mass is not None and merge.mass < -SMALLEST_MASS:
         total = print_number(float(f"{merge.mass:.12g}"))
@@ -69,7 +72,7 @@ def _find_signs(merge: Merge) -> Iterator[Note]:
 
 def _find_weights(merge: Merge) -> Iterator[Note]:
     """Note weights that do nothing: 0, and that of a single model that is divided by itself."""
-    if merge.document.method.name not in ("linear", *ADDING, *ELECTING):
+    if not (is_sum(merge.document.method) or elects(merge.document.method)):
         return
     for source in merge.sources:
         if merge.value("weight", source) == 0:
@@ -79,6 +82,16 @@ def _find_weights(merge: Merge) -> Iterator[Note]:
     if alone is not None and merge.value("normalize") is True and (merge.value("weight", alone) or 1.0) not in (0, 1):
         text = f"the weight of '{alone.model}' has no effect: with one model 'normalize' divides it by itself"
         yield Note(merge.line("weight", alone), text)
+
+
+def _find_nothing(merge: Merge) -> Iterator[Note]:
+    """Note settings that leave nothing of one difference, or of all of them."""
+    for source in merge.sources:
+        if merge.value("density", source) == 0:
+            text = f"'{source.model}' has density 0: nothing of its difference is kept, so it contributes nothing"
+            yield Note(merge.line("density", source), text)
+    if merge.value("lambda") == 0:
+        yield Note(merge.line("lambda"), f"at lambda 0 nothing is added to '{merge.base}': it comes out as it is")
 
 
 def _find_stacking(merge: Merge) -> Iterator[Note]:
@@ -95,11 +108,30 @@ def _find_stacking(merge: Merge) -> Iterator[Note]:
         f"{print_briefly(most)} times where they agree; positive factors that sum to at most 1 stay within the parents'"
     )
     yield Note(merge.line("weight", merge.sources[0]), text)
-    dropped = zip(factors, merge.values("density"), strict=True) if merge.document.method.name == "dare_linear" else ()
+    dropped = zip(factors, merge.values("density"), strict=True) if drops_evenly(merge.document.method) else ()
     noisy = sqrt(sum(f * f / q for f, q in dropped if q))
     if noisy > expected:
         text = f"with the noise of dropping it is {print_briefly(noisy)} times as large, √(Σ factor²/density)"
         yield Note(merge.line("density", merge.sources[0]), text)
+
+
+def _find_agreeing(merge: Merge) -> Iterator[Note]:
+    """Note full-strength differences that an election adds up where they agree, when nothing averages them."""
+    if not elects(merge.document.method) or merge.value("normalize") is not False or merge.value("equalize"):
+        return
+    weights, scale = merge.values("weight"), merge.value("lambda")
+    if None in weights or scale is None:
+        return
+    factors = [scale * weight for weight in weights]
+    most = sum(map(abs, factors))
+    if sum(abs(f) >= 0.5 for f in factors) < 2 or most <= LARGEST:
+        return
+    shown = ", ".join(print_number(f) for f in factors)
+    text = (
+        f"differences that agree in sign are added up with the factors {shown}: where all do and are equally large, to "
+        f"{print_briefly(most)} times a parent's; 'normalize: true' averages them"
+    )
+    yield Note(merge.line("weight", merge.sources[0]), text)
 
 
 def _find_great_circles(merge: Merge, is_linear: bool) -> Iterator[Note]:

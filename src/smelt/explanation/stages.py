@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from smelt.algebra.printing import print_number
-from smelt.explanation.merges import ELECTING, Merge, Note, list_merges, print_briefly, root_of
+from smelt.explanation.kinds import adds, drops_evenly, elects
+from smelt.explanation.merges import Merge, Note, list_merges, print_briefly, root_of
 from smelt.recipes.nouns import Document, Recipe, Source
-
-BERNOULLI = ("dare_linear", "dare_ties")  # methods that keep each entry with one probability
 
 
 def find_stages(recipe: Recipe) -> Iterator[Note]:
@@ -42,7 +41,7 @@ def _find_merge_as_base(recipe: Recipe, merge: Merge) -> Iterator[Note]:
             f"which remains is {share}, 1 − Σ factor{_find_remedy(recipe, merge)}"
         )
         yield Note(line or merge.document.line or None, text)
-    elif merge.document.method.name in ELECTING:
+    elif elects(merge.document.method):
         text = f"the base is the merge '{base}': where a difference from it wins, it takes back what '{base}' changed"
         yield Note(line or merge.document.line or None, text)
 
@@ -50,7 +49,8 @@ def _find_merge_as_base(recipe: Recipe, merge: Merge) -> Iterator[Note]:
 def _find_remedy(recipe: Recipe, merge: Merge) -> str:
     """Return how to keep a merge that is the base whole, where each weight counts as it is written."""
     assert merge.base is not None
-    as_written = merge.document.method.name == "task_arithmetic" and not merge.value("normalize")
+    method = merge.document.method
+    as_written = adds(method) and "density" not in method.setting and not merge.value("normalize")
     below = root_of(recipe, merge.base)
     if not as_written or merge.mass is None or below in [source.model for source in merge.sources]:
         return ""
@@ -75,7 +75,7 @@ def _find_dropping_twice(recipe: Recipe, merge: Merge, source: Source, stage: Do
     second = merge.value("density", source)
     earlier = [inner for inner in list_merges(recipe) if inner.document is stage]
     first = list(dict.fromkeys(q for inner in earlier for q in inner.values("density")))
-    twice = stage.method.name in BERNOULLI and merge.document.method.name in BERNOULLI
+    twice = drops_evenly(stage.method) and drops_evenly(merge.document.method)
     restored = all(m.value("rescale") is True for m in (merge, *earlier))
     if not (twice and restored and len(first) == 1) or not all(q is not None and 0 < q < 1 for q in (second, *first)):
         return

@@ -47,7 +47,7 @@ def _describe(closed: ClosedForm) -> list[str]:
     if closed.expectation is not None:
         lines += _describe_mean(closed.expectation)
     if closed.underivable is not None:
-        lines.append(f"E[W] does not follow from the formula alone: {closed.underivable}")
+        lines.append(f"E[W] is not given: {closed.underivable}")
     return lines
 
 

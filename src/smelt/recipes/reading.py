@@ -26,6 +26,7 @@ KEYS = (
     *("tokenizer", "tokenizer_source", "chat_template", "seed"),
 )
 LARGEST_BYTES = 100_000  # so that a checkpoint given as a recipe is a message and not a wait; YAML takes 1 s for it
+STANDARD_INPUT = "standard input"
 _LARGEST_BITS = 10_000  # of a whole number; Python writes no more than 4,300 digits into a message
 
 
@@ -43,9 +44,7 @@ def read(source: str | Path, *, lenient: bool = False) -> Recipe:
     if isinstance(source, str) and "\n" in source:
         return read_text(source, "recipe", lenient=lenient)
     if source == "-":
-        return read_text(
-            _decode(_take(sys.stdin.buffer, "standard input"), "standard input"), "standard input", lenient=lenient
-        )
+        return read_text(take_standard_input(), STANDARD_INPUT, lenient=lenient)
     path = Path(source)
     return read_text(_decode(_load(path), path.name), path.name, lenient=lenient)
 
@@ -100,6 +99,15 @@ def _load(path: Path) -> bytes:
         raise InputError(f"{path.name}: cannot be read as a recipe: {error.strerror or error}") from None
     except ValueError:  # a path with a null character
         raise InputError(f"{path.name!r} is no file name") from None
+
+
+def take_standard_input() -> str:
+    """Return the text on standard input.
+
+    Raises:
+        InputError: when it is longer than a recipe may be, or no text.
+    """
+    return _decode(_take(sys.stdin.buffer, STANDARD_INPUT), STANDARD_INPUT)
 
 
 def _take(stream: BinaryIO, origin: str) -> bytes:
