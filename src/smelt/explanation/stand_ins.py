@@ -70,7 +70,8 @@ def plan_from_text(recipe: Recipe) -> Plan:
     try:
         return plan_recipe(replace(recipe, documents=documents), opened_by=lambda reference: stand_ins[reference])
     except InputError as error:
-        raise InputError(f"{error} (its models cannot be reached, and were taken to have {layers} layers)") from error
+        taken = f", and were taken to have {layers} layers" if layers else ""
+        raise InputError(f"{error} (its models cannot be reached{taken})") from error
 
 
 def _models(recipe: Recipe) -> Iterator[Reference]:
