@@ -6,6 +6,7 @@ the method, with shared parts named once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -109,7 +110,7 @@ def _with_sums_collapsed(root: Expr, slots: Slots) -> Expr:
             return node
         if node.op == "sum_models" or any(a.key in sums for a in node.args):
             sums.add(node.key)
-        if node.key in sums and node.models is None and abs(sum(linear[0].values())) > NOTHING:
+        if node.key in sums and node.models is None and abs(math.fsum(linear[0].values())) > NOTHING:
             node = _write_sum(linear[0])
             sums.add(node.key)
         found[node.key] = linear
