@@ -1,10 +1,11 @@
 """What settings decide of an expression, and what they do not."""
 
 from smelt.algebra.expressions import constant, input_tensor, slot, slots, stack
-from smelt.algebra.settling import settle
+from smelt.algebra.settling import fold, settle
 from smelt.algebra.vocabulary import (
     Noise,
     absolute,
+    floor,
     keep_largest,
     kth_largest,
     minimum,
@@ -74,13 +75,27 @@ def test_density_1_keeps_all_and_density_0_nothing():
 
 
 def test_a_count_that_only_a_large_tensor_reaches_is_not_decided():
-    for count in (minimum(size(), 100.0), size() - 1.0, constant(1.0)):
+    nearly = minimum(floor(0.1 * size()), size() - floor(0.95 * size())) + floor(0.95 * size())  # 5 of 6 entries
+    for count in (minimum(size(), 100.0), size() - 1.0, constant(1.0), nearly):
         kept = where(selected(X, kth_largest(X, count)), X, 0.0)
         assert "selected" in repr(settle(kept, [()]))
 
 
-def test_a_draw_is_certain_at_probability_1_only():
+def test_draws_that_are_certain():
     drawn = where(Noise().uniform(BOTH) < slots(0, 2), BOTH, 0.0)
     assert settle(drawn, [(1.0, 1.0)]) == BOTH
-    for some in ((1.0, 0.5), (0.0, 0.0)):
+    assert settle(drawn, [(0.0, 0.0)]) == constant(0.0) * BOTH
+    for some in ((1.0, 0.5), (1.0, 0.0)):
         assert settle(drawn, [some]) == drawn
+
+
+def test_what_would_be_infinite_stays():
+    assert fold(constant(1.0) / constant(0.0)) == constant(1.0) / constant(0.0)
+    assert settle((slot(0) / slot(1)) * X, [(1.0, 0.0)]) == (constant(1.0) / constant(0.0)) * X
+
+
+def test_numbers_per_row_are_folded_as_well():
+    angle = total(X, "row")
+    root = sine(slot(0) * angle) / sine(angle) * X
+    assert settle(root, [(1.0,)]) == constant(1.0) * X
+    assert settle(root, [(0.0,)]) == constant(0.0) * X

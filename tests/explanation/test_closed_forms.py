@@ -135,6 +135,24 @@ def test_densities_of_0_and_1_leave_no_selection(family):
     assert form(1).parts == ("u = [math, code] − base", "v = u agrees in sign with Σ(u)")
 
 
+def test_draws_that_keep_everything_leave_no_mean_to_speak_of(family):
+    text = document("dare_ties", ("math", {"weight": 1.0}), ("code", {"weight": 1.0}), equalize="l2", density="1.0")
+    (passage,) = smelt.explain(smelt.read(text)).passages
+    assert "random" not in " ".join([passage.closed.formula, *passage.closed.parts])
+    assert passage.closed.underivable is None
+
+
+def test_nothing_that_is_kept_is_no_nan(family):
+    text = document("dare_linear", ("math", {"weight": 1.0}), ("code", {"weight": 1.0}), equalize="l2", density="0.0")
+    (passage,) = smelt.explain(smelt.read(text)).passages
+    assert passage.closed.formula == "base"
+
+
+def test_nuslerp_of_rows_at_its_ends_is_linear(family):
+    text = document("nuslerp", ("math", ONE), ("code", {"weight": 0.0}), base=None, nuslerp_flatten="false")
+    assert [passage.closed.formula for passage in smelt.explain(smelt.read(text)).passages] == ["math"]
+
+
 def test_settings_that_vary_are_ranges_in_a_formula(family):
     source = {"weight": 1.0, "density": "[0.4, 0.8]"}
     text = document("dare_ties", ("math", source), ("code", {"weight": 1.0, "density": 0.5}))

@@ -138,13 +138,25 @@ def test_density_0_and_lambda_0_leave_nothing(models, method):
     said = "'C' has density 0: nothing of its difference is kept, so it contributes nothing"
     assert notes(text, "density 0") == [(6, said)]
     alone = recipe(method, "lambda: 1", B="weight: 1")
-    if method != "breadcrumbs":  # it does not divide by what takes part
-        one, other = (smelt.merge(smelt.read(t)) for t in (text, alone))
-        assert all(one[name].tobytes() == other[name].tobytes() for name in one)
+    one, other = (smelt.merge(smelt.read(t)) for t in (text, alone))
+    assert all(one[name].tobytes() == other[name].tobytes() for name in one)
     nothing = text.replace("lambda: 1", "lambda: 0")
     assert notes(nothing, "lambda 0") == [(3, "at lambda 0 nothing is added to 'A': it comes out as it is")]
     merged, base = smelt.merge(smelt.read(nothing)), tiny.read("A")
     assert all(np.array_equal(merged[name], base[name]) for name in merged)
+
+
+def test_density_0_where_weights_are_divided_by(models):
+    text = recipe("breadcrumbs", "normalize: true", B="weight: 1", C="weight: 1, density: 0")
+    assert notes(text, "density 0")[0][1].endswith("is kept, but it still counts in what scales the others")
+    merged, alone = (smelt.merge(smelt.read(t)) for t in (text, recipe("breadcrumbs", B="weight: 0.5")))
+    np.testing.assert_allclose(merged["model.norm.weight"], alone["model.norm.weight"], rtol=1e-6)
+
+
+def test_what_has_density_0_is_not_added_up():
+    nothing, whole = "weight: 1, density: 0", "weight: 1, density: 1"
+    assert notes(recipe("dare_linear", B=nothing, C=whole), "right angles|√") == []
+    assert notes(recipe("dare_ties", "normalize: false", B=nothing, C=nothing), "added up") == []
 
 
 def test_orthogonal_differences_add_up_as_the_note_says():

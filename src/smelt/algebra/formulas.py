@@ -10,6 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from smelt.algebra.expressions import Expr, Sort, constant, input_tensor, slot, walk
 from smelt.algebra.numbers import numbers_in, solve
 from smelt.algebra.printing import SIGNS, constant_value, print_number, print_parts
@@ -82,9 +84,11 @@ def _solve_known(numbers: Sequence[Expr], slots: Slots) -> dict[str, object]:
     for number in numbers:
         if number.sort is Sort.NUMBER and not any(_is_named(node, slots) for node in walk(number)):
             try:
-                values[number.key] = solve([number], given, {}, {})[number.key]
+                value = solve([number], given, {}, {})[number.key]
             except (LookupError, SmeltError):
                 continue
+            if np.isfinite(value).all():
+                values[number.key] = value
     return values
 
 
@@ -120,15 +124,15 @@ def _with_sums_collapsed(root: Expr, slots: Slots) -> Expr:
 
 
 def _write_sum(factors: Coefficients) -> Expr:
-    """Return the expression of a linear combination."""
-    shown = [(input_tensor(i), f) for i, f in factors.items() if f] or [(input_tensor(i), 0.0) for i in factors]
+    """Return the expression of a linear combination, of which a factor at least is not 0."""
     total: Expr | None = None
-    for tensor, factor in shown:
-        term = tensor if abs(factor) == 1.0 else abs(factor) * tensor
-        if total is None:
-            total = -term if factor < 0 else term
-        else:
-            total = total - term if factor < 0 else total + term
+    for index, factor in factors.items():
+        if factor:
+            term = input_tensor(index) if abs(factor) == 1.0 else abs(factor) * input_tensor(index)
+            if total is None:
+                total = -term if factor < 0 else term
+            else:
+                total = total - term if factor < 0 else total + term
     assert total is not None
     return total
 

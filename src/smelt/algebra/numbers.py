@@ -139,7 +139,7 @@ def _compute(node: Expr, args: list[Value], slots: Sequence[float], sizes: Mappi
     if node.op == "size":
         return np.float64(sizes[str(first or "tensor")])
     if node.op == "pick":
-        return args[0][int(first or 0)]
+        return args[0][int(first or 0)] if np.ndim(args[0]) else args[0]  # one number may stand for that of each model
     if node.op in ("sum_models", "max_models"):
         return _fold(node.op, _per_model(args[0], node.args[0].models or 1))
     if node.op == "magnitude_at":
@@ -180,7 +180,7 @@ def _call(node: Expr, args: list[Value], called: dict[str, Any]) -> Value:
         if node.along is None:
             called[key] = np.array(body(*(a.tolist() for a in arrays)), np.float64)
         else:
-            count = max(a.shape[-1] for a in arrays if a.ndim)
+            count = max((a.shape[-1] for a in arrays if a.ndim), default=1)
             rows = [
                 [a[..., min(i, a.shape[-1] - 1)].tolist() if a.ndim else a.tolist() for a in arrays]
                 for i in range(count)

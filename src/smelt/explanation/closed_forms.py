@@ -133,7 +133,7 @@ def close(plan: Plan, group: Group, collapsed: Mapping[str, Coefficients | None]
     try:
         moments = [derive(root, binding) for output in group.outputs for binding in _bindings(root, output)]
     except UnderivableError as error:
-        return ClosedForm(formula, tuple(parts), underivable=str(error))
+        return ClosedForm(formula, tuple(parts), underivable=str(error) if draws(settled) else None)
     if not moments[0].assumes_agreement and all(m.is_certain for m in moments):
         shares = _shares(names, [m.mean.tolist() for m in moments])
         return ClosedForm(combine(shares), shares=shares)

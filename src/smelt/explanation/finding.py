@@ -24,9 +24,9 @@ def find_recipe(source: str | Path, *, lenient: bool = False) -> Recipe:
     """Read the recipe that a merge was made with.
 
     Args:
-        source: what ``smelt.read`` takes; or a model card, also on standard input; or a folder or hub id that holds
-            ``mergekit_config.yml``, ``smelt_recipe.yml`` or a model card. Of a card, the fenced blocks that name a
-            ``merge_method`` are read.
+        source: what ``smelt.read`` takes; or a model card, on standard input one of at most 100 kB; or a folder or hub
+            id that holds ``mergekit_config.yml``, ``smelt_recipe.yml`` or a model card. Of a card, the fenced blocks
+            that name a ``merge_method`` are read.
         lenient: whether to pass over what mergekit ignores, with a note for each.
 
     Raises:

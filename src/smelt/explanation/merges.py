@@ -11,6 +11,8 @@ from smelt.algebra.printing import print_number
 from smelt.explanation.kinds import adds
 from smelt.recipes.nouns import Document, Parameter, Parameters, Recipe, Reference, Source
 
+# Settings of which it is known what they do to the factors.
+KNOWN = ("weight", "density", "lambda", "normalize", "rescale", "equalize", "epsilon", "gamma", "scope")
 SMALLEST_MASS = 1e-8  # of weights that ``normalize`` divides by; a smaller sum counts as 1
 
 
@@ -90,10 +92,24 @@ class Merge:
         restored = method.random and self.value("rescale") is True
         if not adds(method) or None in weights or scale is None or (lossy and not restored):
             return None
+        if self._has_other_settings:
+            return None
         if self.value("equalize") and len(weights) > 1:
             return None
         mass = fsum(weights) if self.value("normalize") else 1.0
-        return [scale * weight / (mass if abs(mass) >= SMALLEST_MASS else 1.0) for weight in weights]
+        factors = [scale * weight / (mass if abs(mass) >= SMALLEST_MASS else 1.0) for weight in weights]
+        return [0.0 if q == 0 else factor for factor, q in zip(factors, self.values("density"), strict=True)]
+
+    @property
+    def _has_other_settings(self) -> bool:
+        """Whether a setting is given that may change the factors in a way that only the method knows."""
+        settings = self.document.method.settings
+        others = [setting for setting in settings if setting.name not in KNOWN]
+        return any(
+            (found := self.find(setting.name, source)) is not None and found.rules[0].value != setting.default
+            for setting in others
+            for source in self.sources
+        )
 
 
 def list_merges(recipe: Recipe) -> Iterator[Merge]:

@@ -122,8 +122,9 @@ def _find_small_tensors(recipe: Recipe, plan: Plan) -> Iterator[Note]:
     if any(c.repository is None and not c.paths for c in plan.checkpoints):
         return  # arrays in memory may stand in for models that cannot be reached, and have sizes of their own
     readings = {number: _readings(template.root) for number, template in enumerate(plan.templates)}
-    empty = [o for o in plan.outputs if _keeps_nothing(o, readings[o.template][0])]
-    unlucky = [(o, _chance_of_nothing(o, readings[o.template][1])) for o in plan.outputs]
+    outputs = [output for output in plan.outputs if output.spec.elements]
+    empty = [o for o in outputs if _keeps_nothing(o, readings[o.template][0])]
+    unlucky = [(o, _chance_of_nothing(o, readings[o.template][1])) for o in outputs]
     line = _line_of_density(list(list_merges(recipe)))
     if empty:
         smallest = min(empty, key=lambda output: output.spec.elements)

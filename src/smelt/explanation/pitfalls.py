@@ -86,9 +86,14 @@ def _find_weights(merge: Merge) -> Iterator[Note]:
 
 def _find_nothing(merge: Merge) -> Iterator[Note]:
     """Note settings that leave nothing of one difference, or of all of them."""
+    method = merge.document.method
+    if not (adds(method) or elects(method)):
+        return
+    still_counts = merge.value("equalize") or (adds(method) and merge.value("normalize"))
     for source in merge.sources:
         if merge.value("density", source) == 0:
-            text = f"'{source.model}' has density 0: nothing of its difference is kept, so it contributes nothing"
+            outcome = "but it still counts in what scales the others" if still_counts else "so it contributes nothing"
+            text = f"'{source.model}' has density 0: nothing of its difference is kept, {outcome}"
             yield Note(merge.line("density", source), text)
     if merge.value("lambda") == 0:
         yield Note(merge.line("lambda"), f"at lambda 0 nothing is added to '{merge.base}': it comes out as it is")
@@ -122,7 +127,8 @@ def _find_agreeing(merge: Merge) -> Iterator[Note]:
     weights, scale = merge.values("weight"), merge.value("lambda")
     if None in weights or scale is None:
         return
-    factors = [scale * weight for weight in weights]
+    densities = merge.values("density")
+    factors = [scale * weight if q != 0 else 0.0 for weight, q in zip(weights, densities, strict=True)]
     most = sum(map(abs, factors))
     if sum(abs(f) >= 0.5 for f in factors) < 2 or most <= LARGEST:
         return

@@ -22,7 +22,7 @@ from smelt.running.sources import Reader, Span
 from smelt.tensors.dtypes import DTYPES, DType
 from smelt.tensors.spec import TensorSpec
 
-Kernels = Mapping[tuple[str, str], Callable[..., None]]  # by the name of a loop and the precision
+Kernels = Mapping[tuple[str, np.dtype[Any]], Callable[..., None]]  # by the name of a loop and the precision
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Compared:
         """How many pairs these are."""
         return self.models * (self.models - 1) // 2
 
-    @property
+    @cached_property
     def precision(self) -> np.dtype[np.floating]:
         """In which differences are taken."""
         return np.dtype(np.float64 if any(d.name == "F64" for d in self.dtypes) else np.float32)
@@ -90,12 +90,12 @@ def open_block(tensor: Compared, bins: NDArray[np.uint64]) -> Block:
     return Block(lanes, np.zeros(models, np.int64), signs, bins, largest)
 
 
-def compile_kernels(dtypes: Sequence[DType], precisions: Sequence[str], loops: Sequence[str]) -> Kernels:
+def compile_kernels(dtypes: Sequence[DType], precisions: Sequence[np.dtype[Any]], loops: Sequence[str]) -> Kernels:
     """Return kernels for tensors of these dtypes; to be called before threads start.
 
     Args:
         dtypes: how tensors may be stored.
-        precisions: ``float32`` and ``float64``, as they are needed.
+        precisions: float32 and float64, as they are needed.
         loops: ``measure`` and ``overlap``, likewise.
 
     Raises:
@@ -103,10 +103,11 @@ def compile_kernels(dtypes: Sequence[DType], precisions: Sequence[str], loops: S
     """
     kernels = {}
     for precision in precisions:
-        known = [d for d in DTYPES if d in dtypes and (precision == "float64" or d.name != "F64")]
-        text = write_statistics(known, precision)
+        known = [d for d in DTYPES if d in dtypes and (precision == np.float64 or d.name != "F64")]
+        text = write_statistics(known, precision.name)
         for loop in loops:
-            kernels[loop, precision] = load_kernel(text, loop, signature(loop, precision), version=NUMERICS_VERSION)
+            types = signature(loop, precision.name)
+            kernels[loop, precision] = load_kernel(text, loop, types, version=NUMERICS_VERSION)
     return kernels
 
 
@@ -124,7 +125,7 @@ def measure_block(
             _measure_tile(first - start, base, models, least, block)
         block.lanes[:, 0] = fold_in_halves(block.lanes)
         return block
-    loop, words = kernels["measure", precision.name], _word(precision)
+    loop, words = kernels["measure", precision], _word(precision)
     scratch, tops = _scratch(tensor, reader), np.zeros(tensor.models, words)
     found = block.nonfinite, block.signs, block.lanes, block.bins, block.largest.view(words)
     for span in reader.spans(tensor.inputs, start, stop, TILE, precision):
@@ -150,7 +151,7 @@ def count_common(
                 for i, j in pairs_of(tensor.models)
             ]
         return common
-    loop = kernels["overlap", tensor.precision.name]
+    loop = kernels["overlap", tensor.precision]
     tops, found = np.zeros(tensor.models, _word(tensor.precision)), np.zeros(tensor.models, np.int64)
     for span in reader.spans(tensor.inputs, start, stop, TILE, tensor.precision):
         loop(*_stored(span), bounds, *_scratch(tensor, reader), tops, found, common)

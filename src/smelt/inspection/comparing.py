@@ -152,7 +152,7 @@ def _choose_kernels(tensors: Sequence[Compared], pace: Pace) -> Kernels | None:
     is_large = sum(t.spec.elements * t.models for t in tensors) >= ENGINE_PARAMETERS
     if not (is_large if pace.engine is None else pace.engine):
         return None
-    precisions = list(dict.fromkeys(t.precision.name for t in tensors))
+    precisions = list(dict.fromkeys(t.precision for t in tensors))
     loops = ["measure", "overlap"] if tensors[0].pairs else ["measure"]
     try:
         return compile_kernels(list(dict.fromkeys(d for t in tensors for d in t.dtypes)), precisions, loops)

@@ -138,9 +138,9 @@ class Reader:
         for number, extents in enumerate(inputs):
             stored = self._stored_as(extents)
             dtype = stored or dtype_of_array(precision)
-            size, place = length * dtype.size_bytes, number * width
+            run_bytes, place = length * dtype.size_bytes, number * width
             for start in starts:
-                run, place = raw[place : place + size], place + size
+                run, place = raw[place : place + run_bytes], place + run_bytes
                 if stored:
                     self._read_stored(extents, start, start + length, run)
                 else:
