@@ -1,10 +1,11 @@
 """Leaving on a signal: in any state of the process, with a line that is true."""
 
 import signal
-import subprocess
 import sys
 
 import pytest
+
+import listening
 
 # A process that does not notice the signal, whose farewell does what the placeholder says.
 DEAF = """
@@ -34,7 +35,7 @@ with Interruption() as interruption:
 )
 def test_the_process_ends_whatever_the_farewell_does(number, does, said):
     command = [sys.executable, "-c", DEAF % does]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = listening.start(command)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(number)
     try:

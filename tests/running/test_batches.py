@@ -69,9 +69,9 @@ def test_tensors_of_one_size_that_are_merged_alike_go_together():
 
 
 def test_a_batch_is_read_at_once():
-    models = draw(4, {str(n): (10_000,) for n in range(9)}, ["bfloat16"])
-    # 1 MiB of float32 holds 65,536 elements of each of 4 inputs.
-    assert sorted(len(group) for group in groups(plan_ties(models))) == [3, 6]
+    models = draw(4, {str(n): (10_000,) for n in range(35)}, ["bfloat16"])
+    # 4 MiB of float32 hold 262,144 elements of each of 4 inputs.
+    assert sorted(len(group) for group in groups(plan_ties(models))) == [9, 26]
 
 
 def test_other_numbers_are_not_mixed_up(here):

@@ -3,13 +3,13 @@
 import errno
 import os
 import signal
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 from interruptible import TIES, contents, run, save_models
 
+import listening
 import smelt
 import tiny
 from smelt.errors import RunError
@@ -168,7 +168,7 @@ def test_an_input_that_is_gone_at_the_end(models, here, monkeypatch):
 def test_a_signal_ends_a_run_whose_workers_are_stuck(models, here, number):
     merge(into="expected")
     command = [sys.executable, "-c", STUCK, "merge", "recipe.yml", "out", "--max-shard-size", "1MB", "--threads", "2"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = listening.start(command)
     assert process.stdout.readline() == "stuck\n"
     process.send_signal(number)
     _, said = process.communicate(timeout=60)  # far below what the workers sleep
