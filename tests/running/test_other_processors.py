@@ -18,13 +18,18 @@ FOLDER = Path(__file__).resolve().parent
 FEW = ("slerp", "dare_ties")
 ALL = tuple(name for name in golden.MERGES if catalogue()[name.partition("-")[0]].exact == "everywhere")
 OTHERS = tuple(name for name in ALL if name not in FEW)
-METHODS = tuple(name for name in OTHERS if "-" not in name)  # compiling the kernels of the others too takes minutes
+# Compiling the kernels of all takes minutes, so that two workers share them.
+METHODS = tuple(name for name in OTHERS if "-" not in name)
+VARIANTS = tuple(name for name in OTHERS if "-" in name)
 
-
-def merges(others):
-    return pytest.mark.parametrize(
-        "names", [pytest.param(FEW, id="few"), pytest.param(others, id="others", marks=pytest.mark.full)]
-    )
+merges = pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(FEW, id="few"),
+        pytest.param(METHODS, id="methods", marks=pytest.mark.full),
+        pytest.param(VARIANTS, id="variants", marks=pytest.mark.full),
+    ],
+)
 
 
 def check_elsewhere(here, names, engine, check, **environment):
@@ -39,14 +44,14 @@ def check_elsewhere(here, names, engine, check, **environment):
     assert json.loads(done.stdout) == digests(names, engine=False) | golden_ones
 
 
-@merges(METHODS)
+@merges
 def test_kernels_for_the_plainest_processor(names, here):
     caches = here / "caches"
     check = "import numba; assert (numba.config.CPU_NAME, numba.config.CPU_FEATURES) == ('generic', '')"
     check_elsewhere(here, names, "compiled", check, NUMBA_CPU_NAME="generic", XDG_CACHE_HOME=str(caches))
 
 
-@merges(OTHERS)
+@merges
 def test_numpy_without_vector_instructions(names, here):
     from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 
