@@ -65,25 +65,26 @@ class Bench:
         row |= {"written_bytes": sum(file["bytes"] for file in plan["files"])}
         return row | self.alternate(merge, floor)
 
-    def diff(self, family: Family) -> dict[str, Any]:
+    def diff(self, family: Family, from_disk: bool = False) -> dict[str, Any]:
         """Measure ``smelt diff`` of a base and fine-tunes, and the floor, which reads them once, in turn."""
         folders = [family.base, *family.models]
         inputs = [path for folder in folders for path in sorted(folder.glob("*.safetensors"))]
         diff = [sys.executable, "-m", "smelt.cli", "diff", *map(str, folders), "--threads", str(self.threads)]
         floor = [sys.executable, "-m", "benchmarks.reading", str(self.threads), *map(str, inputs)]
         passes, read = 1 if len(folders) == 2 else 2, sum(path.stat().st_size for path in inputs)
-        row: dict[str, Any] = {"case": f"diff, {len(folders)} models", "models": len(folders), "size": family.size}
+        case = f"diff, {len(folders)} models{', from the disk' if from_disk else ''}"
+        row: dict[str, Any] = {"case": case, "models": len(folders), "size": family.size}
         row |= {"threads": self.threads, "passes": passes, "parameters": SHAPES[family.size].parameters}
         row |= {"input_bytes": read, "read_bytes": passes * read, "written_bytes": 0}
-        return row | self.alternate(diff, floor)
+        return row | self.alternate(diff, floor, inputs if from_disk else ())
 
-    def alternate(self, merge: Sequence[str], floor: Sequence[str]) -> dict[str, Any]:
-        """Measure a command of smelt's and its floor in turn."""
+    def alternate(self, merge: Sequence[str], floor: Sequence[str], cold: Sequence[Path] = ()) -> dict[str, Any]:
+        """Measure a command of smelt's and its floor in turn, each with the files of ``cold`` out of the page cache."""
         row: dict[str, Any] = {"first_s": None, "smelt_s": [], "floor_s": [], "floor_inner_s": [], "peak_bytes": 0}
         if self.repeat > 1:  # it may compile, and it fills the page cache; for a single one the floor does that
-            row["first_s"] = self.run(merge).seconds
+            row["first_s"] = self.run(merge, cold).seconds
         for _ in range(self.repeat):
-            least, ours = self.run(floor), self.run(merge)
+            least, ours = self.run(floor, cold), self.run(merge, cold)
             row["first_s"] = row["first_s"] or ours.seconds
             row["floor_s"].append(least.seconds)
             row["floor_inner_s"].append(json.loads(least.output)["inner_s"])
@@ -91,13 +92,21 @@ class Bench:
             row["peak_bytes"] = max(row["peak_bytes"], ours.peak_bytes)
         return row
 
-    def run(self, command: Sequence[str]) -> Any:
-        """Run a program that writes an output, and delete that."""
+    def run(self, command: Sequence[str], cold: Sequence[Path] = ()) -> Any:
+        """Run a program that may write an output, and delete that."""
         os.sync()  # what others wrote is on the disk before the clock starts
+        for path in cold:
+            forget(path)
         try:
             return run_process(command)
         finally:
             shutil.rmtree(self.scratch / "merged", ignore_errors=True)
+
+
+def forget(path: Path) -> None:
+    """Let a file leave the page cache, so that the next one who reads it waits for the disk."""
+    with path.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -170,9 +179,11 @@ def over_tensors(bench: Bench) -> Iterator[dict[str, Any]]:
 
 
 def over_differences(bench: Bench, size: str) -> Iterator[dict[str, Any]]:
-    """Measure the differences of one fine-tune, and of two, to their base."""
-    for count in (1, 2):
-        yield bench.diff(bench.family(size, count))
+    """Measure the differences of one fine-tune to its base, from memory and from the disk, and those of two."""
+    yield bench.diff(bench.family(size, 1))
+    if hasattr(os, "posix_fadvise"):
+        yield bench.diff(bench.family(size, 1), from_disk=True)
+    yield bench.diff(bench.family(size, 2))
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -87,6 +87,7 @@ def _forgetful(monkeypatch):
 def forget(monkeypatch):
     """Make this process as new, as far as kernels go."""
     monkeypatch.setattr(kernel_cache, "_SLOTS", {})
+    monkeypatch.setattr(kernel_cache, "_CALLED", {})
 
 
 def load(folder, source=SOURCE):
@@ -202,6 +203,35 @@ def test_threads_that_ask_at_once_compile_once(tmp_path):
     assert sum(e.is_start for _, e in recorder.buffer) == 1
     assert len(kernels) == 4
     assert all(k is kernels[0] for k in kernels)
+
+
+def compile_chain(last, folder):
+    """Return what run(1.0) gives, and how many functions were compiled, of a chain run → middle → last."""
+    from numba.core import event
+
+    text = f"def middle(x):\n    return last(x) * 2.0\n\ndef last(x):\n    return {last}\n"
+    run = "def run(x):\n    return middle(x)\n"
+    with event.install_recorder("numba:compile") as recorder:
+        kernel = load_kernel(text + run, "run", "f8(f8)", version=1, folder=folder)
+    return kernel(1.0), sum(e.is_start for _, e in recorder.buffer)
+
+
+def test_what_kernels_share_is_compiled_once_and_what_differs_below_is_told_apart(tmp_path):
+    assert compile_chain("x + 1.0", tmp_path) == (4.0, 3)
+    assert compile_chain("x + 2.0", tmp_path) == (6.0, 3)  # the text of ``middle`` is the same, what it calls is not
+    assert compile_chain("x + 1.0  # again", tmp_path) == (4.0, 3)
+    shared = "def last(x):\n    return x + 1.0\n\n\ndef middle(x):\n    return last(x) * 2.0\n"
+    other = load_kernel(shared + "def run(x):\n    return -middle(x)\n", "run", "f8(f8)", version=1, folder=tmp_path)
+    assert other(1.0) == -4.0
+    assert len(entries(tmp_path)) == 4
+
+
+def test_functions_that_call_each_other_are_told_apart_by_all_of_them():
+    first, second = (
+        kernel_cache._hash_functions(f"def f(n):\n    return g(n)\n\ndef g(n):\n    return f(n - {step})\n")
+        for step in (1, 2)
+    )
+    assert len({*first.values(), *second.values()}) == 4
 
 
 def test_a_kernel_serves_its_signature_only(folder):

@@ -154,12 +154,13 @@ def test_a_benchmark_measures_and_its_tables_reach_the_document(scratch, tmp_pat
 def test_a_benchmark_measures_every_part(scratch, tmp_path):
     small = ("--models-size", "1m", "--sizes", "1m", "--counts", "2", "--threads", "2")
     result = run_bench(scratch, tmp_path, *small)
-    assert [len(result[part]) for part in ("methods", "threads", "models", "sizes", "diff")] == [1, 4, 2, 2, 2]
+    assert [len(result[part]) for part in ("methods", "threads", "models", "sizes", "diff")] == [1, 4, 2, 2, 3]
 
 
 def test_a_benchmark_measures_differences(scratch, tmp_path):
-    one, two = run_bench(scratch, tmp_path, "--parts", "diff")["diff"]
+    one, cold, two = run_bench(scratch, tmp_path, "--parts", "diff")["diff"]
     assert (one["models"], one["passes"], two["models"], two["passes"]) == (2, 1, 3, 2)
+    assert cold == {**cold, "case": "diff, 2 models, from the disk", "read_bytes": one["read_bytes"]}
     assert one["input_bytes"] == pytest.approx(2 * 2 * one["parameters"], rel=0.01)
     assert len(report.row_of(one, None)) == len(report.MEASURED) + 1
 

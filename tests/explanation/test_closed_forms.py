@@ -163,6 +163,14 @@ def test_settings_that_vary_are_ranges_in_a_formula(family):
     assert noise["code"] == pytest.approx([1.0] * LAYERS)
 
 
+def test_the_draws_of_two_merges_are_told_apart(family):
+    source = {"weight": 1.0, "density": 0.5}
+    first = document("dare_ties", ("math", source), ("code", source), name="stage")
+    text = first + "---\n" + document("dare_ties", ("stage", source), ("code", source))
+    closed = smelt.explain(smelt.read(text)).passages[0].closed
+    assert sum("random < " in part for part in closed.parts) == sum("random₂ < " in part for part in closed.parts) == 1
+
+
 def test_there_is_no_noise_where_there_is_no_share(family):
     text = document("dare_linear", ("math", {"weight": "[0, 1]", "density": 0.25}))
     passage = smelt.explain(smelt.read(text)).passages[-1]

@@ -21,7 +21,7 @@ def notes(text, pattern=""):
 
 def planned(text, pattern=""):
     recipe = smelt.read(text)
-    found = find_notes(recipe, smelt.plan(recipe))
+    found = smelt.explain(recipe).notes
     return [(note.line, note.text) for note in found if re.search(pattern, note.text)]
 
 
@@ -236,6 +236,8 @@ def test_gradients(models):
     text = recipe("task_arithmetic", B="weight: [0, 1]")
     assert [line for line, _ in notes(text, "gradient of 'weight'")] == [5]
     assert len(planned(text, "gradient")) == 1  # planning notes it too
+    text = recipe("task_arithmetic", B="weight: [0, 1]", C="weight: [1, 0]")
+    assert [line for line, _ in notes(text, "gradient of 'weight'")] == [5]  # said once
 
 
 def test_factors_that_do_not_sum_to_1(models):

@@ -9,7 +9,6 @@ import yaml
 
 import smelt
 import tiny
-from smelt.explanation.simplify import simplify
 
 PUBLISHED = Path(__file__).parents[1] / "recipes" / "published"
 BASE, TUNED = "meta-llama/Meta-Llama-3-8B", "meta-llama/Meta-Llama-3-8B-Instruct"
@@ -25,7 +24,7 @@ def models(here):
 
 def simpler(recipe):
     recipe = smelt.read(recipe)
-    text = simplify(recipe, smelt.plan(recipe))
+    text = smelt.explain(recipe).simpler
     return text if text is None else yaml.safe_load(text)
 
 
@@ -174,7 +173,7 @@ def test_what_has_no_simpler_form(models, text):
 def test_models_in_memory_have_no_name_that_a_recipe_could_hold():
     a, b = (smelt.Checkpoint({"w": np.ones(4, "f4")}) for _ in range(2))
     recipe = smelt.methods.task_arithmetic(a, [a, b], weight=1.0)
-    assert simplify(recipe, smelt.plan(recipe)) is None
+    assert smelt.explain(recipe).simpler is None
 
 
 def test_integers_are_carried_from_any_of_the_models(here):
@@ -200,6 +199,6 @@ def test_what_is_written_is_read_again(models):
         "name: m\nmerge_method: linear\nmodels: [{model: A, parameters: {weight: 0.5}}]\n"
         "parameters: {normalize: false}\n---\nmerge_method: passthrough\nmodels: [{model: m}]\nseed: 5\n"
     )
-    text = simplify(recipe, smelt.plan(recipe))
+    text = smelt.explain(recipe).simpler
     assert "seed" not in text
     assert smelt.read(text).result.parameters["normalize"].rules[0].value is False

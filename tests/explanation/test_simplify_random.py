@@ -11,7 +11,6 @@ import yaml
 
 import smelt
 import tiny
-from smelt.explanation.simplify import simplify
 
 ROUNDING = 2.0**-23
 ORIGINALS = ["A", "B", "C", "D"]
@@ -90,7 +89,7 @@ def check(seeds):
     for seed in seeds:
         documents = random_recipe(seed)
         recipe = smelt.read(yaml.safe_dump_all(documents))
-        text = simplify(recipe, smelt.plan(recipe))
+        text = smelt.explain(recipe).simpler
         if text is None:
             continue
         found += 1

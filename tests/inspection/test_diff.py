@@ -12,6 +12,8 @@ import smelt
 from smelt.inspection import measuring
 from smelt.inspection.comparing import diff
 from smelt.inspection.differences import QUANTILES
+from smelt.inspection.histograms import unpack
+from smelt.inspection.statistics_source import MOST_PACKED, PLACES, WAYS
 from smelt.running.runner import Pace
 from tiny import BF16, E4M3, config, save
 
@@ -123,6 +125,7 @@ def test_numbers_do_not_depend_on_how_the_work_is_done(wide, monkeypatch):
             del arrays["model.layers.2.mlp.up_proj.weight"]
     for arrays, places in ((base, (7, 400_000)), (math_model, (7, 8, 599_999)), (code, (1100,))):
         arrays["model.layers.1.mlp.up_proj.weight"].reshape(-1)[list(places)] = (np.nan, np.inf, -np.inf)[: len(places)]
+    monkeypatch.setattr(measuring, "BLOCK", 2**18)  # so that the largest tensor has several
     expected = diff(base, [math_model], [code], pace=Pace(1, engine=False)).to_json()
     ways = [
         Pace(3, engine=False, span=512, order=lambda count: range(count)[::-1]),
@@ -189,6 +192,17 @@ def test_effective_rank():
     assert ranks["flat"] == pytest.approx(8, rel=1e-6)  # eight equal singular values
     assert ranks["any"] == pytest.approx(math.exp(-(shares * np.log(shares)).sum()), rel=1e-9)
     assert ranks["vector"] is None
+
+
+def test_a_place_tells_number_and_sum_apart_however_full_it_is():
+    for bin_number, above in ((1, 0), (1, 0xFFFF), (0x7F80, 0), (0x7F80, 0xFFFF)):
+        packed = np.zeros((WAYS, PLACES), np.uint64)
+        raised = ((bin_number + 15) << 16) + above
+        packed[0, bin_number + 15] = MOST_PACKED * (2**40 + raised)
+        packed[1, [0, 7, 15]] = [2**40, 3 * (2**40 + (7 << 16)), 2**40 + (15 << 16)]
+        found = unpack(packed)
+        assert (found.zeros, found.first) == (5, bin_number)
+        assert (found.counts.tolist(), found.lows.tolist()) == ([MOST_PACKED], [MOST_PACKED * above])
 
 
 def test_quantiles_are_exact_where_the_values_of_a_bin_are_equal():

@@ -12,13 +12,15 @@ ours is the file. It is one file, so no index can disagree with it; it carries a
 does not raise but crashes or computes something else; and it replaces its predecessor by a rename. If a later Numba
 changes this inner interface, kernels are compiled in every process; nothing else breaks.
 
-The linker knows functions by name only, and Numba's names repeat from process to process. So every function of a text
-bears the text's hash in its name, and a kernel into which Numba has linked further functions that stayed functions
-(``numpy.round``, say) is not kept: two kernels might hold different ones of one name.
+The linker knows functions by name only, and Numba's names repeat from process to process. So every function bears in
+its name the hash of its text and of those that it calls, and a kernel into which Numba has linked further functions
+that stayed functions (``numpy.round``, say) is not kept: two kernels might hold different ones of one name. By the same
+hash a function that several kernels share is compiled once in a process.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
 import os
@@ -31,7 +33,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FunctionType
 from typing import Any
 
 from smelt.errors import SmeltError
@@ -58,6 +59,8 @@ class Slot:
 _SLOTS: dict[str, Slot] = {}
 # One at a time: compiling sets the warnings of the process aside, and two threads at once would not put them back.
 _COMPILING = threading.Lock()
+# The functions that kernels call, by the hash of what decides them; used while compiling alone.
+_CALLED: dict[str, Any] = {}
 
 
 def load_kernel(source: str, function: str, signature: Any, *, version: int, folder: Path | None = None) -> Kernel:
@@ -84,7 +87,7 @@ def load_kernel(source: str, function: str, signature: Any, *, version: int, fol
         with slot.lock:
             if slot.kernel is None:
                 with _COMPILING:
-                    slot.kernel = _compile(source, function, signature, Entry(digest, _locate(digest, folder)))
+                    slot.kernel = _compile(source, function, signature, digest, _locate(digest, folder))
             return slot.kernel
     except Exception as error:
         reason = next(iter(str(error).splitlines()), "no reason given")
@@ -107,26 +110,54 @@ def name_kernel(source: str, function: str, signature: Any, version: int) -> str
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def _compile(source: str, function: str, signature: Any, entry: Entry) -> Any:
+def _compile(source: str, function: str, signature: Any, digest: str, cache_path: Path | None) -> Any:
     import numba
 
     if numba.config.DISABLE_JIT:
         raise RuntimeError("compilation is switched off by NUMBA_DISABLE_JIT")
     # Unpickling an entry imports the module that its functions say they are of, so they are of this one.
     namespace: dict[str, Any] = {"__name__": __name__}
-    exec(compile(source, f"<kernel {entry.digest}>", "exec", dont_inherit=True), namespace)
+    exec(compile(source, f"<kernel {digest}>", "exec", dont_inherit=True), namespace)
     options = {"nogil": True, "error_model": "numpy", "boundscheck": False, "fastmath": False}
-    for name, value in list(namespace.items()):
-        if isinstance(value, FunctionType) and value.__globals__ is namespace:
-            value.__qualname__ = f"{name}_{entry.digest}"
+    hashes = _hash_functions(source) | {function: digest}
+    for name, own in hashes.items():
+        value = _CALLED.get(own)
+        if value is None:
+            namespace[name].__qualname__ = f"{name}_{own}"
             # Nothing but the kernel is called from outside, and ways to do so take a fifth of the time.
             inner = name != function
-            namespace[name] = numba.njit(**options, no_cpython_wrapper=inner, no_cfunc_wrapper=inner)(value)
+            value = numba.njit(**options, no_cpython_wrapper=inner, no_cfunc_wrapper=inner)(namespace[name])
+            if inner:
+                _CALLED[own] = value
+        namespace[name] = value
     kernel = namespace[function]
-    kernel._cache = entry
+    kernel._cache = Entry(digest, cache_path, frozenset(hashes.values()))
     kernel.compile(signature)
     kernel.disable_compile()
     return kernel
+
+
+def _hash_functions(source: str) -> dict[str, str]:
+    """Return for each plain function of a text the hash of it, of all that it may call and of what is no function."""
+    lines = source.splitlines()
+    functions = {n.name: n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and not n.decorator_list}
+    texts = {name: lines[node.lineno - 1 : node.end_lineno] for name, node in functions.items()}
+    calls = {
+        name: {part.id for part in ast.walk(node) if isinstance(part, ast.Name)} & set(functions)
+        for name, node in functions.items()
+    }
+    within = {place for node in functions.values() for place in range(node.lineno - 1, node.end_lineno or 0)}
+    rest = [line for place, line in enumerate(lines) if place not in within and line.strip()]
+    hashes = {}
+    for name in functions:
+        reached, todo = {name}, [name]
+        while todo:
+            new = calls[todo.pop()] - reached
+            reached |= new
+            todo += new
+        parts = (name, rest, [texts[other] for other in sorted(reached)])
+        hashes[name] = hashlib.sha256(repr(parts).encode()).hexdigest()
+    return hashes
 
 
 @dataclass(frozen=True)
@@ -136,10 +167,12 @@ class Entry:
     Args:
         digest: the name of the kernel.
         cache_path: its file, whether it exists or not; None where the user has no folder for such things.
+        hashes: of all functions of its text.
     """
 
     digest: str
     cache_path: Path | None
+    hashes: frozenset[str]
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         """Return the compile result that the file holds, or None if for any reason it cannot be had."""
@@ -166,7 +199,8 @@ class Entry:
     def _is_self_contained(self, library: Any) -> bool:
         # NRT_… is Numba's reference counting, the same code in every process.
         names = [defined.name for defined in library.get_defined_functions()]
-        return not library.has_dynamic_globals and all(self.digest in n or n.startswith("NRT_") for n in names)
+        known = ("NRT_", *self.hashes)
+        return not library.has_dynamic_globals and all(any(word in name for word in known) for name in names)
 
 
 def _frame(packed: bytes, digest: str) -> bytes:

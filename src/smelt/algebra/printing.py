@@ -90,6 +90,7 @@ class _Printer:
     def print(self, root: Expr) -> str:
         """Return the text of ``root``; ``parts`` are then the letters that it needs, each after those that it uses."""
         nodes = walk(root, below=_read)
+        self._draws = [node.attributes for node in nodes if node.op == "uniform"]
         uses = Counter(a.key for node in nodes for a in _read(node))
         named: list[tuple[Expr, str, str]] = []
         cut: dict[str, bool] = {}
@@ -145,7 +146,7 @@ class _Printer:
         if node.op == "magnitude_at":
             return f"largest(|{inside[0]}|, number {inside[1]})", ATOM
         if node.op == "uniform":
-            return _numbered("random", int(node.attributes[1] or 0)), ATOM
+            return _numbered("random", self._draws.index(node.attributes)), ATOM
         name = node.op
         if node.op == "call":
             name = _numbered(str(node.attributes[0]).rpartition(":")[2], int(node.attributes[1] or 0))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from smelt.explanation.closed_forms import ClosedForm, close
 from smelt.explanation.collapse import collapse_outputs
 from smelt.explanation.groups import describe_areas, group
 from smelt.explanation.notes import Note, find_notes
-from smelt.explanation.simplify import simplify
+from smelt.explanation.simplify import simplify, write_simpler
 from smelt.explanation.stand_ins import describe_stand_ins, open_models, plan_from_text
 from smelt.planning.plan import Plan
 from smelt.planning.planner import plan_recipe
@@ -67,6 +66,7 @@ class Explanation:
         unreached: models that could not be opened, with the reason.
         passages: what becomes of which tensors, in their order.
         notes: what a reader should know.
+        simpler: a simpler recipe that gives the same values, as YAML; ``None`` when none is known.
     """
 
     recipe: Recipe
@@ -74,11 +74,7 @@ class Explanation:
     unreached: Mapping[str, str]
     passages: tuple[Passage, ...]
     notes: tuple[Note, ...]
-
-    @cached_property
-    def simpler(self) -> str | None:
-        """A simpler recipe that gives the same values, as YAML; ``None`` when none is known."""
-        return simplify(self.recipe, self.plan)
+    simpler: str | None
 
     def write_simpler(self, path: str | Path) -> None:
         """Write the simpler recipe to a new file.
@@ -136,4 +132,6 @@ def explain_recipe(recipe: Recipe) -> Explanation:
         count = None if reasons else found.count
         passages.append(Passage(words, count, found.layers, close(plan, found, collapsed)))
     unreached = {str(reference): reason for reference, reason in reasons.items()}
-    return Explanation(recipe, plan, unreached, tuple(passages), find_notes(recipe, plan))
+    simpler = simplify(recipe, plan)
+    text = write_simpler(simpler, recipe, plan) if simpler is not None else None
+    return Explanation(recipe, plan, unreached, tuple(passages), find_notes(recipe, plan, simpler), text)

@@ -17,7 +17,7 @@ from smelt.errors import SmeltError
 from smelt.explanation.collapse import collapse_outputs
 from smelt.explanation.merges import Merge, Note, list_merges, print_briefly
 from smelt.explanation.pitfalls import find_pitfalls
-from smelt.explanation.simplify import find_assumption, simplify_document
+from smelt.explanation.simplify import find_assumption
 from smelt.explanation.stages import find_stages
 from smelt.planning.documents import CANCELLED_SIGNS
 from smelt.planning.plan import Output, Plan
@@ -26,7 +26,7 @@ from smelt.recipes.nouns import Document, Recipe
 __all__ = ["Note", "find_notes"]
 
 
-def find_notes(recipe: Recipe, plan: Plan | None) -> tuple[Note, ...]:
+def find_notes(recipe: Recipe, plan: Plan | None, simpler: Document | None = None) -> tuple[Note, ...]:
     """Return everything that a reader should know about a recipe, in the order of its lines.
 
     The notes of reading and of planning are among them.
@@ -34,12 +34,14 @@ def find_notes(recipe: Recipe, plan: Plan | None) -> tuple[Note, ...]:
     Args:
         recipe: as it was read.
         plan: its plan; without one, what only the models' headers decide is not said.
+        simpler: what ``simplify`` found.
     """
     is_linear = plan is not None and None not in collapse_outputs(plan)
     notes = [note for merge in list_merges(recipe) for note in find_pitfalls(merge, is_linear)]
     notes += [*find_stages(recipe), *_find_seed(recipe)]
     if plan is not None:
-        notes += [*_find_simpler(recipe, plan), *_find_sums(recipe, plan), *_find_small_tensors(recipe, plan)]
+        notes += [*_find_sums(recipe, plan), *_find_small_tensors(recipe, plan)]
+        notes += [_note_simpler(recipe, plan, simpler)] if simpler is not None else []
     stated = [_parse(text, recipe) for text in (plan.notes if plan is not None else recipe.notes)]
     said = dict.fromkeys(note.text for note in notes)
     if all(m.mass is not None for m in list_merges(recipe) if m.normalizes_signs):
@@ -76,13 +78,11 @@ def _is_drawn(density: float | None) -> bool:
     return density not in (0.0, 1.0)
 
 
-def _find_simpler(recipe: Recipe, plan: Plan) -> Iterator[Note]:
-    document = simplify_document(recipe, plan)
-    if document is not None:
-        assumed = find_assumption(recipe, plan, document)
-        given = f" ({assumed})" if assumed else ""
-        text = f"the same comes out of {_describe(document)}{given}; --simplify OUT.yml writes that recipe"
-        yield Note(recipe.result.line or None, text)
+def _note_simpler(recipe: Recipe, plan: Plan, document: Document) -> Note:
+    assumed = find_assumption(recipe, plan, document)
+    given = f" ({assumed})" if assumed else ""
+    text = f"the same comes out of {_describe(document)}{given}; --simplify OUT.yml writes that recipe"
+    return Note(recipe.result.line or None, text)
 
 
 def _describe(document: Document) -> str:

@@ -23,8 +23,8 @@ LARGEST_CANCELLING = 3.0  # times the factor of a base: what its terms may add u
 Factors = tuple[tuple[Reference, float], ...]
 
 
-def simplify(recipe: Recipe, plan: Plan) -> str | None:
-    """Return the text of a recipe that mentions fewer models, and gives the same tensors, dtypes and files beside them.
+def simplify(recipe: Recipe, plan: Plan) -> Document | None:
+    """Return one document that mentions fewer models, and gives the same tensors, dtypes and files beside them.
 
     Whatever the documents, weights and bases, a merge that is linear is a sum of models, each with a factor. That sum
     is written as one document: ``linear``, or ``task_arithmetic`` on one of the models. It is planned and held against
@@ -35,18 +35,9 @@ def simplify(recipe: Recipe, plan: Plan) -> str | None:
         plan: the plan of ``recipe``.
 
     Returns:
-        YAML; ``None`` when the merge is not linear, its factors differ between tensors, models have no names that a
-        recipe could hold, or nothing shorter gives the same.
+        ``None`` when the merge is not linear, its factors differ between tensors, models have no names that a recipe
+        could hold, or nothing shorter gives the same.
     """
-    simpler = simplify_document(recipe, plan)
-    if simpler is None:
-        return None
-    assumed = find_assumption(recipe, plan, simpler)
-    return (f"# The same {assumed}.\n" if assumed else "") + _write(simpler)
-
-
-def simplify_document(recipe: Recipe, plan: Plan) -> Document | None:
-    """Return the one document of the recipe that ``simplify`` writes."""
     written = _referenced(recipe, plan)
     factors = _shared_factors(plan)
     if factors is None or not all(number in written for number in factors):
@@ -59,6 +50,12 @@ def simplify_document(recipe: Recipe, plan: Plan) -> Document | None:
         if shorter and _is_same(plan, document, {reference: plan.checkpoints[n] for n, reference in written.items()}):
             return document
     return None
+
+
+def write_simpler(simpler: Document, recipe: Recipe, plan: Plan) -> str:
+    """Return what ``simplify`` found as the text of a recipe."""
+    assumed = find_assumption(recipe, plan, simpler)
+    return (f"# The same {assumed}.\n" if assumed else "") + _write(simpler)
 
 
 def find_assumption(recipe: Recipe, plan: Plan, simpler: Document) -> str | None:

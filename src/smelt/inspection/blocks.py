@@ -15,7 +15,7 @@ from smelt.algebra.grid import LANES, NUMERICS_VERSION, rows_and_columns
 from smelt.algebra.interpreter import Floats
 from smelt.algebra.kernel_cache import load_kernel
 from smelt.algebra.products import fold_in_halves
-from smelt.inspection.statistics_source import BINS, COUNT_SHIFT, SAMPLE, TILE, signature, write_statistics
+from smelt.inspection.statistics_source import ENTRY, PLACES, RAISED, SAMPLE, TILE, signature, write_statistics
 from smelt.planning.plan import Input
 from smelt.running.compiled import WORDS
 from smelt.running.sources import Reader, Span
@@ -71,7 +71,7 @@ class Block:
             products of pairs.
         nonfinite: (M,), how many entries are left out.
         signs: (P, 2), the entries of opposite sign, and those in which both differ.
-        bins: (M, BINS), the packed histograms of this block and others.
+        bins: (M, WAYS, PLACES), the packed histograms of this block and others.
         largest: (M,), in the precision of the differences.
     """
 
@@ -117,7 +117,7 @@ def measure_block(
     """Measure elements [start, stop) of a tensor, by kernels or without.
 
     Args:
-        bins: (models, BINS), is added to; it must hold no more than ``MOST_PACKED`` entries with these.
+        bins: (models, WAYS, PLACES), is added to; it must hold no more than ``MOST_PACKED`` entries with these.
     """
     block, precision, least = open_block(tensor, bins), tensor.precision, tensor.smallest_powers
     if kernels is None:
@@ -140,7 +140,7 @@ def count_common(
     """Return for each pair how many of elements [start, stop) are in both supports.
 
     Args:
-        bounds: (models,), the smallest float32 pattern that is in a model's support.
+        bounds: (models,), the smallest float32 pattern that is in a model's support; never 0.
     """
     common = np.zeros(tensor.pairs, np.int64)
     if kernels is None:
@@ -154,7 +154,7 @@ def count_common(
     loop = kernels["overlap", tensor.precision]
     tops, found = np.zeros(tensor.models, _word(tensor.precision)), np.zeros(tensor.models, np.int64)
     for span in reader.spans(tensor.inputs, start, stop, TILE, tensor.precision):
-        loop(*_stored(span), bounds, *_scratch(tensor, reader), tops, found, common)
+        loop(*_stored(span), bounds + np.uint32(RAISED), *_scratch(tensor, reader), tops, found, common)
     return common
 
 
@@ -182,13 +182,13 @@ def _stored(span: Span) -> tuple[Any, ...]:
 
 
 def _scratch(tensor: Compared, reader: Reader) -> tuple[Any, ...]:
-    """Return tiles of the reader's: values, differences, patterns."""
+    """Return tiles of the reader's: values, differences, patterns, and these by pairs of neighbours."""
     kinds = ("values", tensor.models + 1, tensor.precision), ("differences", tensor.models, tensor.precision)
     made = []
     for name, rows, dtype in (*kinds, ("patterns", tensor.models, np.dtype(np.uint32))):
         size = rows * TILE * dtype.itemsize
         made.append(reader.buffer(name, size)[:size].view(dtype).reshape(rows, TILE))
-    return tuple(made)
+    return (*made, made[-1].view(np.uint64))
 
 
 def _tiles(tensor: Compared, reader: Reader, start: int, stop: int) -> Iterator[tuple[int, Floats, Sequence[Floats]]]:
@@ -218,7 +218,7 @@ def _measure_tile(place: int, base: Floats, models: Sequence[Floats], least: Flo
         _add_products(difference, difference, block.lanes[1 + i])
         powers = np.where(is_sampled, _powers_below(kept, least[i]), 0)
         _add_products(powers, powers, block.lanes[1 + count + i])
-        block.bins[i] += _pack(_patterns(difference))
+        block.bins[i, 0] += _pack(_patterns(difference))
     kept = np.where(np.isfinite(base), base, base.dtype.type(0))
     _add_products(kept, kept, block.lanes[0])
     for pair, (i, j) in enumerate(pairs_of(count)):
@@ -244,10 +244,11 @@ def _patterns(difference: Floats) -> NDArray[np.uint32]:
 
 
 def _pack(patterns: NDArray[np.uint32]) -> NDArray[np.uint64]:
-    places = (patterns + np.uint32(0xFFFF)) >> np.uint32(16)
-    lows = (patterns - np.uint32(1)) & np.uint32(0xFFFF)
-    counts = np.bincount(places, minlength=BINS).astype(np.uint64)
-    packed: NDArray[np.uint64] = (counts << np.uint64(COUNT_SHIFT)) + np.bincount(places, lows, BINS).astype(np.uint64)
+    raised = patterns.astype(np.int64) + RAISED
+    places = raised >> 16
+    counts = np.bincount(places, minlength=PLACES)
+    sums = np.bincount(places, raised, PLACES)  # below 2⁵³
+    packed: NDArray[np.uint64] = counts.astype(np.uint64) * np.uint64(ENTRY) + sums.astype(np.uint64)
     return packed
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smelt.inspection.differences import QUANTILES, TOP_SHARE
-from smelt.inspection.statistics_source import COUNT_SHIFT
+from smelt.inspection.statistics_source import ENTRY, ZEROS
 
 Integers = NDArray[np.int64]
 
@@ -111,12 +111,17 @@ def top_count(total: int) -> int:
 
 
 def unpack(packed: NDArray[np.uint64]) -> Histogram:
-    """Return the histogram that a kernel has packed, all of its bins in one array."""
-    used = np.flatnonzero(packed[1:]) + 1
-    first, end = (int(used[0]), int(used[-1]) + 1) if len(used) else (1, 1)
-    lows = packed[first:end] & np.uint64((1 << COUNT_SHIFT) - 1)
-    counts = packed[first:end] >> np.uint64(COUNT_SHIFT)
-    return Histogram(int(packed[0]) >> COUNT_SHIFT, first, counts.astype(np.int64), lows.astype(np.int64))
+    """Return what a kernel has packed, shape (WAYS, PLACES), as one histogram."""
+    used = np.flatnonzero(packed.any(axis=0))
+    # Every entry has added as much to its place, but for how far its pattern is above the lowest one of the bin.
+    units = np.uint64(ENTRY) + (used.astype(np.uint64) << np.uint64(16))
+    found = np.array([part.sum(axis=0) for part in np.divmod(packed[:, used], units)], np.int64)
+    is_bin = used >= ZEROS
+    zeros, bins = int(found[0, ~is_bin].sum()), used[is_bin] - (ZEROS - 1)
+    first, end = (int(bins[0]), int(bins[-1]) + 1) if len(bins) else (1, 1)
+    counts, lows = dense = np.zeros((2, end - first), np.int64)
+    dense[:, bins - first] = found[:, is_bin]
+    return Histogram(zeros, first, counts, lows)
 
 
 def join(histograms: Sequence[Histogram]) -> Histogram:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from smelt.algebra.grid import block_bounds, block_count, rows_and_columns
+from smelt.algebra.grid import rows_and_columns
 from smelt.algebra.numbers import sum_exactly
 from smelt.inspection.blocks import (
     Compared,
@@ -22,12 +22,14 @@ from smelt.inspection.blocks import (
     read_difference,
 )
 from smelt.inspection.histograms import Histogram, join, unpack
-from smelt.inspection.statistics_source import BINS, MOST_PACKED
+from smelt.inspection.statistics_source import MOST_PACKED, PLACES, WAYS
 from smelt.running.sources import Reader
 
 # What an effective rank may take: the eigenvalues of a matrix of the shorter side, and the whole matrix in float64.
 LARGEST_SIDE = 2048
 LARGEST_MATRIX = 2**24  # elements
+
+BLOCK = 2**20  # elements of a tensor that a worker takes at a time; part of the numbers, as partial sums hang on it
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Sums:
 
 @dataclass
 class Packed:
-    """Packed histograms, (models, BINS), that are being filled, and with how many entries of each model."""
+    """Packed histograms that are being filled, and with how many entries of each model."""
 
     bins: NDArray[np.uint64]
     entries: int = 0
@@ -87,7 +89,7 @@ class MeasureTask:
         self, tensor: Compared, kernels: Kernels | None, take: Take, rank_lock: threading.Lock | None = None
     ) -> None:
         self.name = tensor.spec.name
-        self.blocks = block_count(tensor.spec.shape)
+        self.blocks = -(-tensor.spec.elements // BLOCK)
         self._tensor = tensor
         self._kernels = kernels
         self._take = take
@@ -111,7 +113,7 @@ class MeasureTask:
 
     def do_block(self, number: int, reader: Reader) -> None:
         """Measure one block."""
-        start, stop = block_bounds(self._tensor.spec.shape, number)
+        start, stop = self._bounds_of(number)
         if self._sums is not None:
             common = count_common(self._tensor, reader, start, stop, self._bounds, self._kernels)
             with self._lock:
@@ -126,15 +128,21 @@ class MeasureTask:
             self._signs += block.signs
             np.maximum(self._largest, block.largest, out=self._largest)
 
+    def _bounds_of(self, block: int) -> tuple[int, int]:
+        return block * BLOCK, min((block + 1) * BLOCK, self._tensor.spec.elements)
+
     def _make_room(self, worker: int, entries: int) -> Packed:
         """Return a worker's own bins, with room for a block."""
         packed = self._packed.get(worker)
         if packed is None or packed.entries + entries > MOST_PACKED:
             if packed is not None:
                 self._unpack(packed)
-            packed = self._packed[worker] = Packed(np.zeros((self._tensor.models, BINS), np.uint64))
+            packed = self._packed[worker] = self._open_bins()
         packed.entries += entries
         return packed
+
+    def _open_bins(self) -> Packed:
+        return Packed(np.zeros((self._tensor.models, WAYS, PLACES), np.uint64))
 
     def _unpack(self, packed: Packed) -> None:
         found = [unpack(bins) for bins in packed.bins]
@@ -145,7 +153,7 @@ class MeasureTask:
     def conclude(self, reader: Reader) -> bool:
         """Close the pass; what was measured is handed over after the last one."""
         if self._sums is None:
-            for packed in self._packed.values() or [Packed(np.zeros((self._tensor.models, BINS), np.uint64))]:
+            for packed in self._packed.values() or [self._open_bins()]:
                 self._unpack(packed)
             found = zip(self._histograms, self._nonfinite.tolist(), strict=True)
             # What is not finite stood in the histogram as zero.
@@ -162,10 +170,8 @@ class MeasureTask:
     def _add_up(self) -> Sums:
         models, pairs = self._tensor.models, pairs_of(self._tensor.models)
         totals = [sum_exactly(column) for column in self._rows.T.tolist()]
-        elements, shape = self._tensor.spec.elements, self._tensor.spec.shape
-        sampled = sum(
-            count_sampled(stop - start) for start, stop in (block_bounds(shape, b) for b in range(self.blocks))
-        )
+        elements = self._tensor.spec.elements
+        sampled = sum(count_sampled(stop - start) for start, stop in map(self._bounds_of, range(self.blocks)))
         supports = [h.count_from(h.top_bin()) for h in self._histograms]
         units = [2.0 ** -bits_after_first(dtype) for dtype in self._tensor.dtypes[1:]]
         powers = totals[1 + models : 1 + 2 * models]

@@ -2,8 +2,13 @@
 
 A magnitude's bin is given by the upper bits of its float32 pattern m: bin 0 is zero alone, and bin b holds the patterns
 in ((b − 1)·2¹⁶, b·2¹⁶], so that differences of numbers with few bits, which lie on these edges, share a bin with their
-equals only. Within a bin a float is a linear function of its pattern. A bin is one integer: 2⁴⁰ for each entry, plus
-how far its pattern is above the lowest one. So counts are exact, and so is the mean of each bin.
+equals only. Within a bin a float is a linear function of its pattern. So counts are exact, and so is the mean of each
+bin, if it keeps the number of its entries and the sum of m.
+
+That is one addition to memory per entry, the slowest part of all, and done thus. Of a = m + 2²⁰ − 1 the upper 16 bits
+give the place, 15 above the bin; 2⁴⁰ + a is added to it, from which number and sum can be told apart as long as few
+enough are added. An addition to a place that was just added to waits for that one, and fine-tunes differ by few values:
+so neighbours are added to two histograms, and zeros, often most of all, to the first 16 places in turn.
 """
 
 from __future__ import annotations
@@ -15,9 +20,12 @@ from smelt.tensors.dtypes import DType
 
 TILE = 1024  # elements; four rows of lanes
 SAMPLE = 256  # of each tile, its first entries: from these the size of the last bit is estimated
-BINS = 0x7F81
-COUNT_SHIFT = 40  # above it the entries of a bin, below it their patterns
-MOST_PACKED = 2**24 - 1  # entries; with more, a bin of them could overflow
+ZEROS = 16  # places for zeros, before those of the bins from 1 on
+PLACES = ZEROS + 0x7F80
+RAISED = (ZEROS << 16) - 1  # by this patterns are raised, so that their upper bits are places
+WAYS = 2  # histograms that are filled side by side
+ENTRY = 1 << 40  # what an entry adds to its place, beside its pattern
+MOST_PACKED = 2**23  # entries; with twice as many, a place of them could overflow
 
 _STORED = "raw8, raw16, raw32, raw64, offsets, codes"
 
@@ -35,7 +43,9 @@ def subtract(model, base, difference, patterns):
         bits = np.{word}(np.{float}(value).view(np.{word}) & np.{word}({magnitudes}))
         largest = bits if bits > largest else largest
         difference[j] = value
-        patterns[j] = {pattern}
+        raised = np.uint32({pattern} + np.uint32(0xFFFFF))
+        zero = np.uint32(np.uint32(np.uint32(j) & np.uint32(15)) << np.uint32(16))
+        patterns[j] = raised if bits != np.{word}(0) else zero
     return largest
 
 
@@ -109,11 +119,17 @@ def fold(lanes):
             half //= 2
 
 
-def fill_bins(patterns, bins):
-    one = np.uint64(1 << 40)
-    for j in range(len(patterns)):
-        above = np.int64(patterns[j]) + 0xFFFF
-        bins[above >> 16] += one | np.uint64(above & 0xFFFF)
+def fill_bins(pairs, last, is_odd, bins):
+    entry = np.uint64(1 << 40)
+    ones, others = bins[0], bins[1]
+    for j in range(len(pairs)):
+        one = pairs[j] & np.uint64(0xFFFFFFFF)
+        other = pairs[j] >> np.uint64(32)
+        ones[np.int64(one >> np.uint64(16))] += entry + one
+        others[np.int64(other >> np.uint64(16))] += entry + other
+    if is_odd:
+        one = np.uint64(last)
+        ones[np.int64(one >> np.uint64(16))] += entry + one
 
 
 def count_signs(ones, others, found):
@@ -156,7 +172,7 @@ def open_tile({_STORED}, low, length, x, d, patterns, tops, found):
 # Rows of ``lanes``: the base's squares, the differences' squares, the squared powers of two below the models' values,
 # the products of pairs.
 _LOOPS = f"""
-def measure({_STORED}, n, is_last, least, x, d, patterns, tops, found, signs, lanes, bins, largest):
+def measure({_STORED}, n, is_last, least, x, d, patterns, pairs, tops, found, signs, lanes, bins, largest):
     for low in range(0, n, 1024):
         length = min(1024, n - low)
         open_tile({_STORED}, low, length, x, d, patterns, tops, found)
@@ -166,10 +182,10 @@ def measure({_STORED}, n, is_last, least, x, d, patterns, tops, found, signs, la
             sample = min(256, length)
             add_powers(x[i + 1][:sample], least[i], lanes[1 + len(d) + i])
             if tops[i] == 0:
-                bins[i, 0] += np.uint64(length << 40)
+                bins[i, 0, 0] += np.uint64(length << 40)
                 continue
             add_squares(d[i][:length], lanes[1 + i])
-            fill_bins(patterns[i][:length], bins[i])
+            fill_bins(pairs[i][: length // 2], patterns[i][length - 1], length % 2 == 1, bins[i])
         pair = 0
         for j in range(len(d)):
             for i in range(j):
@@ -181,7 +197,7 @@ def measure({_STORED}, n, is_last, least, x, d, patterns, tops, found, signs, la
         fold(lanes)
 
 
-def overlap({_STORED}, n, bounds, x, d, patterns, tops, found, common):
+def overlap({_STORED}, n, bounds, x, d, patterns, pairs, tops, found, common):
     for low in range(0, n, 1024):
         length = min(1024, n - low)
         open_tile({_STORED}, low, length, x, d, patterns, tops, found)
@@ -200,10 +216,10 @@ _LOAD = """
 """
 
 _STORED_TYPES = "uint8[::1], uint16[::1], uint32[::1], uint64[::1], int64[::1], int64[::1], int64"
-_TILE_TYPES = "{float}[:,::1], {float}[:,::1], uint32[:,::1]"
+_TILE_TYPES = "{float}[:,::1], {float}[:,::1], uint32[:,::1], uint64[:,::1]"
 _TYPES = {
     "measure": f"{_STORED_TYPES}, boolean, {{word}}[::1], {_TILE_TYPES}, {{word}}[::1], int64[::1], "
-    "int64[:,::1], float64[:,::1], uint64[:,::1], {word}[::1]",
+    "int64[:,::1], float64[:,::1], uint64[:,:,::1], {word}[::1]",
     "overlap": f"{_STORED_TYPES}, uint32[::1], {_TILE_TYPES}, {{word}}[::1], int64[::1], int64[::1]",
 }
 
