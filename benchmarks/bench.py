@@ -5,7 +5,7 @@
 
 For each merge smelt and the floor (``floor.py``) run in turn, each as a process of its own on inputs in the page cache,
 and the medians of the ratios count. Beside the methods: growth with the number of models, with their size and with
-threads.
+threads; and ``smelt diff``, also of models that left the page cache.
 """
 
 from __future__ import annotations

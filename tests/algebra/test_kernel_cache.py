@@ -205,33 +205,60 @@ def test_threads_that_ask_at_once_compile_once(tmp_path):
     assert all(k is kernels[0] for k in kernels)
 
 
-def compile_chain(last, folder):
-    """Return what run(1.0) gives, and how many functions were compiled, of a chain run → middle → last."""
+def compile_and_run(source, folder, function="run", argument=1.0):
+    """Return what a kernel gives, and how many functions were compiled for it."""
     from numba.core import event
 
-    text = f"def middle(x):\n    return last(x) * 2.0\n\ndef last(x):\n    return {last}\n"
-    run = "def run(x):\n    return middle(x)\n"
     with event.install_recorder("numba:compile") as recorder:
-        kernel = load_kernel(text + run, "run", "f8(f8)", version=1, folder=folder)
-    return kernel(1.0), sum(e.is_start for _, e in recorder.buffer)
+        kernel = load_kernel(source, function, "f8(f8)", version=1, folder=folder)
+    return kernel(argument), sum(e.is_start for _, e in recorder.buffer)
 
 
-def test_what_kernels_share_is_compiled_once_and_what_differs_below_is_told_apart(tmp_path):
-    assert compile_chain("x + 1.0", tmp_path) == (4.0, 3)
-    assert compile_chain("x + 2.0", tmp_path) == (6.0, 3)  # the text of ``middle`` is the same, what it calls is not
-    assert compile_chain("x + 1.0  # again", tmp_path) == (4.0, 3)
-    shared = "def last(x):\n    return x + 1.0\n\n\ndef middle(x):\n    return last(x) * 2.0\n"
-    other = load_kernel(shared + "def run(x):\n    return -middle(x)\n", "run", "f8(f8)", version=1, folder=tmp_path)
-    assert other(1.0) == -4.0
-    assert len(entries(tmp_path)) == 4
+MIDDLE = "def middle(x):\n    return last(x) * 2.0\n\n"
+LAST = "def last(x):\n    return x + 1.0\n\n"
+
+
+def test_what_kernels_share_is_compiled_once(tmp_path):
+    assert compile_and_run(f"{MIDDLE}{LAST}def run(x):\n    return middle(x)\n", tmp_path) == (4.0, 3)
+    assert compile_and_run(f"{LAST}# again\n\n{MIDDLE}def run(x):\n    return -middle(x)\n", tmp_path) == (-4.0, 1)
+    assert len(entries(tmp_path)) == 2
+
+
+def test_a_kernel_from_the_disk_stands_beside_one_that_shares_with_it(tmp_path, monkeypatch):
+    first, second = (f"{MIDDLE}{LAST}def run(x):\n    return {sign}middle(x)\n" for sign in "+-")
+    assert compile_and_run(first, tmp_path) == (4.0, 3)
+    forget(monkeypatch)
+    assert compile_and_run(first, tmp_path) == (4.0, 0)
+    assert compile_and_run(second, tmp_path) == (-4.0, 3)
+
+
+RUN = "def run(x):\n    return middle(x)\n"
+CHAINS = {
+    "what it calls": MIDDLE + "def last(x):\n    return x + {}\n" + RUN,
+    "a constant": "K = {}\ndef middle(x):\n    return (x + K) * 2.0\n" + RUN,
+    "a constant that is worked out": "def make():\n    return {}\nK = make()\n"
+    "def middle(x):\n    return (x + K) * 2.0\n" + RUN,
+    "what a function that is compiled already calls": "import numba\ndef inmost(x):\n    return x + {}\n"
+    "@numba.njit\ndef last(x):\n    return inmost(x)\n" + MIDDLE + RUN,
+}
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_functions_of_one_text_are_told_apart_by_all_that_they_need(tmp_path, chain):
+    assert [compile_and_run(CHAINS[chain].format(number), tmp_path)[0] for number in (1.0, 2.0)] == [4.0, 6.0]
 
 
 def test_functions_that_call_each_other_are_told_apart_by_all_of_them():
-    first, second = (
-        kernel_cache._hash_functions(f"def f(n):\n    return g(n)\n\ndef g(n):\n    return f(n - {step})\n")
-        for step in (1, 2)
-    )
-    assert len({*first.values(), *second.values()}) == 4
+    texts = [f"def f(n):\n    return g(n)\n\ndef g(n):\n    return f(n - {step})\n" for step in (1, 2)]
+    hashes = [kernel_cache._hash_functions(text, "run", "0") for text in texts]
+    assert len({found for own in hashes for found in own.values()} - {"0"}) == 4
+
+
+def test_what_calls_a_kernel_is_not_shared(tmp_path):
+    """A kernel serves one signature, and would round what it is given to it."""
+    chain = "def run(x):\n    return x + x\ndef middle(x):\n    return run(x)\ndef outer(x):\n    return middle(x)\n"
+    load_kernel(chain, "run", "f4(f4)", version=1, folder=tmp_path)
+    assert compile_and_run(chain, tmp_path, "outer", 0.1) == (0.2, 3)
 
 
 def test_a_kernel_serves_its_signature_only(folder):
@@ -287,6 +314,7 @@ def test_one_signature_has_one_name_however_it_is_written():
 
 def test_another_processor_and_another_text_get_entries_of_their_own(folder, monkeypatch):
     assert load(folder, SOURCE + "# the same again\n") == 2
+    forget(monkeypatch)  # another processor is another process
     monkeypatch.setattr("numba.core.codegen.JITCPUCodegen._get_host_cpu_name", lambda codegen: "pentium")
     assert load(folder) == 2
     assert len(entries(folder)) == 3

@@ -31,6 +31,12 @@ TENSORS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _short_blocks(monkeypatch):
+    """Let the largest tensor have several blocks."""
+    monkeypatch.setattr(measuring, "BLOCK", 2**18)
+
+
 def make(seed=0):
     """Return a base and two models: small changes, many of them zero after rounding, heavy tails in the second."""
     random = np.random.default_rng(seed)
@@ -125,7 +131,6 @@ def test_numbers_do_not_depend_on_how_the_work_is_done(wide, monkeypatch):
             del arrays["model.layers.2.mlp.up_proj.weight"]
     for arrays, places in ((base, (7, 400_000)), (math_model, (7, 8, 599_999)), (code, (1100,))):
         arrays["model.layers.1.mlp.up_proj.weight"].reshape(-1)[list(places)] = (np.nan, np.inf, -np.inf)[: len(places)]
-    monkeypatch.setattr(measuring, "BLOCK", 2**18)  # so that the largest tensor has several
     expected = diff(base, [math_model], [code], pace=Pace(1, engine=False)).to_json()
     ways = [
         Pace(3, engine=False, span=512, order=lambda count: range(count)[::-1]),

@@ -13,9 +13,9 @@ does not raise but crashes or computes something else; and it replaces its prede
 changes this inner interface, kernels are compiled in every process; nothing else breaks.
 
 The linker knows functions by name only, and Numba's names repeat from process to process. So every function bears in
-its name the hash of its text and of those that it calls, and a kernel into which Numba has linked further functions
-that stayed functions (``numpy.round``, say) is not kept: two kernels might hold different ones of one name. By the same
-hash a function that several kernels share is compiled once in a process.
+its name a hash of all that it consists of, those included that it calls, and a kernel into which Numba has linked
+further functions that stayed functions (``numpy.round``, say) is not kept: two kernels might hold different ones of one
+name. By the same hash a function that several kernels share is compiled once in a process.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ def _compile(source: str, function: str, signature: Any, digest: str, cache_path
     namespace: dict[str, Any] = {"__name__": __name__}
     exec(compile(source, f"<kernel {digest}>", "exec", dont_inherit=True), namespace)
     options = {"nogil": True, "error_model": "numpy", "boundscheck": False, "fastmath": False}
-    hashes = _hash_functions(source) | {function: digest}
+    hashes = _hash_functions(source, function, digest)
     for name, own in hashes.items():
         value = _CALLED.get(own)
         if value is None:
@@ -137,17 +137,17 @@ def _compile(source: str, function: str, signature: Any, digest: str, cache_path
     return kernel
 
 
-def _hash_functions(source: str) -> dict[str, str]:
-    """Return for each plain function of a text the hash of it, of all that it may call and of what is no function."""
-    lines = source.splitlines()
-    functions = {n.name: n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and not n.decorator_list}
-    texts = {name: lines[node.lineno - 1 : node.end_lineno] for name, node in functions.items()}
-    calls = {
-        name: {part.id for part in ast.walk(node) if isinstance(part, ast.Name)} & set(functions)
-        for name, node in functions.items()
-    }
-    within = {place for node in functions.values() for place in range(node.lineno - 1, node.end_lineno or 0)}
-    rest = [line for place, line in enumerate(lines) if place not in within and line.strip()]
+def _hash_functions(source: str, kernel: str, digest: str) -> dict[str, str]:
+    """Return for each plain function of a text the hash of it, of all that it may call and of what is no function.
+
+    The kernel itself has the digest; it serves one signature only, so what calls it belongs to it alone.
+    """
+    module = ast.parse(source)
+    functions = {n.name: n for n in module.body if isinstance(n, ast.FunctionDef) and not n.decorator_list}
+    others = [node for node in module.body if node not in functions.values()]
+    rest = [ast.dump(node) for node in others]
+    texts = {name: ast.dump(node) for name, node in functions.items()} | {kernel: digest}
+    calls = {name: (_names_in([node]) | _names_in(others)) & set(functions) for name, node in functions.items()}
     hashes = {}
     for name in functions:
         reached, todo = {name}, [name]
@@ -157,7 +157,11 @@ def _hash_functions(source: str) -> dict[str, str]:
             todo += new
         parts = (name, rest, [texts[other] for other in sorted(reached)])
         hashes[name] = hashlib.sha256(repr(parts).encode()).hexdigest()
-    return hashes
+    return hashes | {kernel: digest}
+
+
+def _names_in(nodes: Sequence[ast.AST]) -> set[str]:
+    return {part.id for node in nodes for part in ast.walk(node) if isinstance(part, ast.Name)}
 
 
 @dataclass(frozen=True)
@@ -199,8 +203,8 @@ class Entry:
     def _is_self_contained(self, library: Any) -> bool:
         # NRT_… is Numba's reference counting, the same code in every process.
         names = [defined.name for defined in library.get_defined_functions()]
-        known = ("NRT_", *self.hashes)
-        return not library.has_dynamic_globals and all(any(word in name for word in known) for name in names)
+        known = (n.startswith("NRT_") or any(own in n for own in self.hashes) for n in names)
+        return not library.has_dynamic_globals and all(known)
 
 
 def _frame(packed: bytes, digest: str) -> bytes:

@@ -86,6 +86,7 @@ class _Printer:
         self._slots = slots
         self._letters = _letters([*names, *map(str, slots)])
         self._texts: dict[str, Text] = {}
+        self._draws: list[tuple[Any, ...]] = []
 
     def print(self, root: Expr) -> str:
         """Return the text of ``root``; ``parts`` are then the letters that it needs, each after those that it uses."""

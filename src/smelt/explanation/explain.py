@@ -12,7 +12,7 @@ from smelt.explanation.closed_forms import ClosedForm, close
 from smelt.explanation.collapse import collapse_outputs
 from smelt.explanation.groups import describe_areas, group
 from smelt.explanation.notes import Note, find_notes
-from smelt.explanation.simplify import simplify, write_simpler
+from smelt.explanation.simplify import simplify, write_document
 from smelt.explanation.stand_ins import describe_stand_ins, open_models, plan_from_text
 from smelt.planning.plan import Plan
 from smelt.planning.planner import plan_recipe
@@ -133,5 +133,5 @@ def explain_recipe(recipe: Recipe) -> Explanation:
         passages.append(Passage(words, count, found.layers, close(plan, found, collapsed)))
     unreached = {str(reference): reason for reference, reason in reasons.items()}
     simpler = simplify(recipe, plan)
-    text = write_simpler(simpler, recipe, plan) if simpler is not None else None
+    text = write_document(simpler, recipe, plan) if simpler is not None else None
     return Explanation(recipe, plan, unreached, tuple(passages), find_notes(recipe, plan, simpler), text)

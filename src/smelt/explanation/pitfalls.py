@@ -196,10 +196,13 @@ def _find_unused(merge: Merge) -> Iterator[Note]:
 
 
 def _find_gradients(merge: Merge) -> Iterator[Note]:
-    """Note each setting that is a gradient, where it is given first."""
-    levels = (*(source.parameters for source in merge.sources), *merge.outer)
-    given = [p for level in levels for p in level.values() if any(isinstance(r.value, tuple) for r in p.rules)]
-    for name, line in {p.name: p.line for p in reversed(given)}.items():
+    """Note each setting that is a gradient, at the first line that gives it."""
+    lines: dict[str, int] = {}
+    for level in (*(source.parameters for source in merge.sources), *merge.outer):
+        for parameter in level.values():
+            if any(isinstance(rule.value, tuple) for rule in parameter.rules):
+                lines[parameter.name] = min(parameter.line, lines.get(parameter.name, parameter.line))
+    for name, line in lines.items():
         text = (
             f"the gradient of '{name}' runs over the layers of each slice; tensors outside the layers (embeddings, "
             "final norm, head) take its first value, a slice of one layer its last"

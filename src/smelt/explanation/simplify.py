@@ -52,7 +52,7 @@ def simplify(recipe: Recipe, plan: Plan) -> Document | None:
     return None
 
 
-def write_simpler(simpler: Document, recipe: Recipe, plan: Plan) -> str:
+def write_document(simpler: Document, recipe: Recipe, plan: Plan) -> str:
     """Return what ``simplify`` found as the text of a recipe."""
     assumed = find_assumption(recipe, plan, simpler)
     return (f"# The same {assumed}.\n" if assumed else "") + _write(simpler)

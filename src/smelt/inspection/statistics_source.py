@@ -29,10 +29,10 @@ MOST_PACKED = 2**23  # entries; with twice as many, a place of them could overfl
 
 _STORED = "raw8, raw16, raw32, raw64, offsets, codes"
 
-# Patterns of float64 differences are those of the nearest float32, but for zero, which stays the only one in its bin.
+# Patterns of float64 differences are those of the nearest float32, but zero stays the only one in its bin.
 _PATTERN = {
     "float32": "bits",
-    "float64": "max(np.uint32(np.float32(value).view(np.uint32) & np.uint32(0x7FFFFFFF)), np.uint32(bits != 0))",
+    "float64": "max(np.uint32(np.float32(value).view(np.uint32) & np.uint32(0x7FFFFFFF)), np.uint32(1))",
 }
 
 _SUBTRACT = """
