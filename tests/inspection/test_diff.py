@@ -2,6 +2,7 @@
 
 import json
 import math
+import tracemalloc
 
 import diff_oracle
 import ml_dtypes
@@ -219,3 +220,20 @@ def test_quantiles_are_exact_where_the_values_of_a_bin_are_equal():
     assert measure.top_energy == pytest.approx(105 / 265, rel=1e-12)
     assert measure.kurtosis == pytest.approx(100 * (40 + 45 * 16 + 5 * 81) / 265**2, rel=1e-12)
     assert measure.octaves == ((-10, 40), (-9, 45), (-8, 5))
+
+
+def test_memory_grows_with_many_tensors_by_what_is_reported_of_them():
+    """A histogram of differences over twenty octaves takes 40 kB; it may not stay after its tensor."""
+
+    def peak(count):
+        random = np.random.default_rng(0)
+        base, model = ({f"t{n}": random.standard_normal(3000).astype(F32) for n in range(count)} for _ in range(2))
+        tracemalloc.start()
+        found = diff(base, [model], [base], pace=Pace(1, engine=False))
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert len(found.tensors) == count
+        return most
+
+    peak(10)  # what is imported and kept on first use
+    assert peak(210) - peak(10) < 200 * 20_000

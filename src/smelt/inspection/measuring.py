@@ -165,6 +165,7 @@ class MeasureTask:
         else:
             self._sums = replace(self._sums, common=tuple(self._common.tolist()))
         self._take(self._tensor, self._sums, self._histograms, self._find_ranks(reader))
+        del self._sums, self._histograms  # the task may be kept as long as the run lasts
         return True
 
     def _add_up(self) -> Sums:
