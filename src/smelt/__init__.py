@@ -33,7 +33,11 @@ __all__ = [
     "verify",
 ]
 
-_HOMES = {"InputError": "smelt.errors", "RunError": "smelt.errors", "SmeltError": "smelt.errors"}
+_HOMES = {
+    **dict.fromkeys(("InputError", "RunError", "SmeltError"), "smelt.errors"),
+    "diff": "smelt.inspection.comparing",
+    "inspect": "smelt.inspection.model",
+}
 
 
 def __getattr__(name: str) -> Any:
