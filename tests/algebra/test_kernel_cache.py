@@ -216,12 +216,16 @@ def compile_and_run(source, folder, function="run", argument=1.0):
 
 MIDDLE = "def middle(x):\n    return last(x) * 2.0\n\n"
 LAST = "def last(x):\n    return x + 1.0\n\n"
+RUN = "def run(x):\n    return middle(x)\n"
 
 
-def test_what_kernels_share_is_compiled_once(tmp_path):
-    assert compile_and_run(f"{MIDDLE}{LAST}def run(x):\n    return middle(x)\n", tmp_path) == (4.0, 3)
-    assert compile_and_run(f"{LAST}# again\n\n{MIDDLE}def run(x):\n    return -middle(x)\n", tmp_path) == (-4.0, 1)
-    assert len(entries(tmp_path)) == 2
+def test_what_kernels_share_is_compiled_once_and_kept_with_each(tmp_path, monkeypatch):
+    first, second = f"{MIDDLE}{LAST}{RUN}", f"{LAST}# again\n\n{MIDDLE}def run(x):\n    return -middle(x)\n"
+    assert compile_and_run(first, tmp_path) == (4.0, 3)
+    assert compile_and_run(second, tmp_path) == (-4.0, 1)
+    forget(monkeypatch)
+    assert compile_and_run(second, tmp_path) == (-4.0, 0)  # what it shares is in its entry as well
+    assert compile_and_run(first, tmp_path) == (4.0, 0)
 
 
 def test_a_kernel_from_the_disk_stands_beside_one_that_shares_with_it(tmp_path, monkeypatch):
@@ -232,7 +236,6 @@ def test_a_kernel_from_the_disk_stands_beside_one_that_shares_with_it(tmp_path, 
     assert compile_and_run(second, tmp_path) == (-4.0, 3)
 
 
-RUN = "def run(x):\n    return middle(x)\n"
 CHAINS = {
     "what it calls": MIDDLE + "def last(x):\n    return x + {}\n" + RUN,
     "a constant": "K = {}\ndef middle(x):\n    return (x + K) * 2.0\n" + RUN,

@@ -171,6 +171,17 @@ def test_the_draws_of_two_merges_are_told_apart(family):
     assert sum("random < " in part for part in closed.parts) == sum("random₂ < " in part for part in closed.parts) == 1
 
 
+def test_ranks_along_a_gradient_are_one_range_over_both(family):
+    """Kept with probability 0.1 to 0.5 in the first layer, 0.5 to 0.9 in the last: (1 − p)/p from 9 to 1/9."""
+    text = document("della_linear", ("math", {"weight": 1.0, "density": "[0.3, 0.7]", "epsilon": 0.2}))
+    mean = smelt.explain(smelt.read(text)).passages[-1].closed.expectation
+    assert (mean.hangs_on_rank, mean.spans_layers) == (True, True)
+    assert mean.noise[0].values == pytest.approx((1 / 9, 9.0), rel=0.02)
+    mean = smelt.explain(smelt.read(text.replace("[0.3, 0.7]", "0.3"))).passages[-1].closed.expectation
+    assert (mean.hangs_on_rank, mean.spans_layers) == (True, False)
+    assert mean.noise[0].values == pytest.approx((9.0, 7 / 3, 1.0), rel=0.02)
+
+
 def test_there_is_no_noise_where_there_is_no_share(family):
     text = document("dare_linear", ("math", {"weight": "[0, 1]", "density": 0.25}))
     passage = smelt.explain(smelt.read(text)).passages[-1]

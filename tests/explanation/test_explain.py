@@ -10,6 +10,7 @@ import smelt
 import tiny
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+PUBLISHED = Path(__file__).parents[1] / "recipes" / "published"
 MINUS = """merge_method: task_arithmetic
 base_model: math
 models:
@@ -128,6 +129,22 @@ def test_models_that_cannot_be_reached(here, smelt_command):
     assert lines[3].startswith("  - ./gone/math: ")
     assert any(line.startswith("Not checked: that the models are there and fit one another; ") for line in lines)
     assert lines[lines.index("all tensors") + 1] == "  W = 2·math − 1·base"
+
+
+def test_the_published_recipes_from_their_text_alone(here, smelt_command):
+    """Their models are on the hub, which cannot be reached."""
+
+    def explain(name):
+        answer = smelt_command("explain", str(PUBLISHED / f"{name}.yml"))
+        assert (answer.code, "Explained from the text alone" in answer.out) == (0, True)
+        return answer.out
+
+    assert "\n  W = 2·Meta-Llama-3-8B-Instruct − 1·Meta-Llama-3-8B\n" in explain("minus-base")
+    stages = explain("two-stage")
+    mean = "Mistral-7B-v0.1 + 1·(WizardMath-7B-V1.1 − Mistral-7B-v0.1) + 1·(neural-chat-7b-v3-3 − Mistral-7B-v0.1)"
+    assert f"\n  E[W] = {mean}\n" in stages
+    assert "of WizardMath-7B-V1.1 − Mistral-7B-v0.1 is 2.33333 = (1 − q)/q at density q = 0.3\n" in stages
+    assert "base-9b + Σ(" in explain("base-as-component")
 
 
 def test_the_simpler_recipe_is_written_and_gives_the_same(family, smelt_command):

@@ -88,6 +88,17 @@ def test_negative_weights_among_others_under_normalize(models, method, one, othe
         np.testing.assert_allclose(smelt.merge(smelt.read(text))["model.norm.weight"], by_hand, rtol=1e-5, atol=1e-6)
 
 
+def test_negative_weights_of_an_average(models):
+    text = "merge_method: linear\nmodels:\n  - {model: A, parameters: {weight: -1}}\n"
+    assert [line for line, _ in notes(text, "sign of a negative weight cancels")] == [3]
+    text += "  - {model: B, parameters: {weight: 0.5}}\n"
+    ((line, said),) = notes(text, "every sign round")
+    assert (line, said[:29]) == (3, "the weights sum to −0.5, so '")
+    a, b = (tiny.read(name)["model.norm.weight"].astype("f8") for name in "AB")
+    np.testing.assert_allclose(smelt.merge(smelt.read(text))["model.norm.weight"], 2 * a - b, rtol=1e-5, atol=1e-6)
+    assert notes(text + "parameters: {normalize: false}\n", "sign") == []
+
+
 def test_signs_that_a_gradient_gives_are_noted_by_planning(models):
     text = recipe("task_arithmetic", "normalize: true", B="weight: [-1, -1]", C="weight: 0.5")
     assert len(planned(text, "sign of a negative weight cancels where these sum to less than 0")) == 1

@@ -93,11 +93,12 @@ def test_dropping_twice():
     text = stage() + second("A", {"m": "weight: 1, density: 0.5"}, "dare_linear")
     ((line, said),) = notes(text, "dropped from already")
     assert line == 11
-    assert "probability 0.3 · 0.5 = 0.15" in said
-    assert "noise grows; give 'm' density 1 here" in said
+    assert "probability q = 0.3 · 0.5 = 0.15" in said
+    assert "a relative squared error of (1 − q)/q = 5.67 per parameter; give 'm' density 1 here" in said  # 0.85/0.15
     merged = merge(text, A=0.0, B=1.0)
     kept, size = (merged != 0).mean(), merged.size
     assert abs(kept - 0.15) < 5 * np.sqrt(0.15 * 0.85 / size)
+    np.testing.assert_allclose(merged[merged != 0], 1 / 0.15, rtol=1e-6)
     np.testing.assert_allclose(merged[merged != 0], 1 / 0.15, rtol=1e-6)  # so its variance is 1/0.15 − 1 = 5.67
     assert notes(text.replace("0.5", "1"), "already") == []
     assert notes(stage("ties") + second("A", {"m": "weight: 1, density: 0.5"}, "dare_linear"), "already") == []

@@ -110,6 +110,7 @@ def test_layers_roles_and_the_whole_are_over_all_their_entries(family):
         section = sections[label]
         assert (section.tensors, section.elements) == (len(names), sum(base[n].size for n in names))
         joined = np.concatenate([base[n].astype(np.float64).ravel() for n in names])
+        taken, tops = [], []
         for at, measure in enumerate(section.measures):
             # Every difference as it was taken, then as a number.
             parts = [
@@ -120,8 +121,15 @@ def test_layers_roles_and_the_whole_are_over_all_their_entries(family):
             agree(measure, diff_oracle.statistics(joined, difference, 0), f"{label} {measure.model}")
             counts = np.bincount((np.ceil(np.log2(np.abs(difference[difference != 0]))) - 1 + 200).astype(int))
             octaves = {int(e) - 200: int(counts[e]) for e in np.flatnonzero(counts)}
+            taken.append(difference)
+            tops.append([diff_oracle.support(part) for part in parts if part.size])
             for e, count in measure.octaves:  # a value at the edge may be rounded across it, to float32
                 assert count == pytest.approx(octaves[e], abs=2)
+        expected = diff_oracle.pair(*taken)
+        assert section.pairs[0].cosine == pytest.approx(expected["cosine"], rel=1e-10)
+        assert section.pairs[0].conflicts == expected["conflicts"]
+        common = sum(int((one & other).sum()) for one, other in zip(*tops, strict=True))  # tensor by tensor
+        assert section.pairs[0].overlap == common / min(sum(int(top.sum()) for top in one) for one in tops)
 
 
 @pytest.mark.parametrize("wide", [False, pytest.param(True, marks=pytest.mark.full)])
@@ -198,6 +206,8 @@ def test_effective_rank():
     assert ranks["flat"] == pytest.approx(8, rel=1e-6)  # eight equal singular values
     assert ranks["any"] == pytest.approx(math.exp(-(shares * np.log(shares)).sum()), rel=1e-9)
     assert ranks["vector"] is None
+    ways = [diff(base, [arrays], rank=True, threads=threads).to_json() for threads in (1, 3)]
+    assert ways[0] == ways[1]
 
 
 def test_a_place_tells_number_and_sum_apart_however_full_it_is():

@@ -139,6 +139,20 @@ def test_the_command(here, smelt_command):
     assert smelt_command("diff", "base", "maht").code == 1
 
 
+def test_two_results_side_by_side(here, smelt_command):
+    base, math, code = (llama(seed, dtype=F64) for seed in range(3))
+    most, half = (
+        {n: base[n] + a * (math[n] - base[n]) + b * (code[n] - base[n]) for n in base}
+        for a, b in ((0.75, 0.25), (0.25, 0.25))
+    )
+    for name, arrays in {"base": base, "math": math, "code": code, "most": most, "half": half}.items():
+        save(here / name, arrays, config())
+    answer = smelt_command("diff", "base", "math", "code", "--result", "most", "--result", "half")
+    table = answer.out.partition("What the results took")[2].splitlines()
+    rows = {cells[0]: cells[1:4] for cells in map(str.split, table) if cells}
+    assert [float(cell) for cell in rows["most"] + rows["half"]] == pytest.approx([0, 0.75, 0.25, 0.5, 0.25, 0.25])
+
+
 def test_a_wide_model_lists_the_layers_that_differ_most(tmp_path):
     from smelt.inspection.text import describe_differences
 

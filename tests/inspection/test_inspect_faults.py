@@ -35,6 +35,13 @@ def test_a_truncated_and_a_missing_file(shards, smelt_command):
     assert json.loads(smelt_command("inspect", "model", "--json").out)["faults"] == list(faults)
 
 
+def test_a_vocabulary_that_does_not_fit(here):
+    tiny.save(here / "model", tiny.llama(0), {**tiny.config(), "vocab_size": 9})
+    assert smelt.inspect("model").faults == ("config.json: says vocab_size 9, and the embedding has 8 rows",)
+    tiny.save(here / "wide", tiny.llama(0), {**tiny.config(), "vocab_size": 7})  # rows may be there for more
+    assert smelt.inspect("wide").faults == ()
+
+
 def test_an_index_that_says_something_else(shards):
     index = json.loads((shards / "model.safetensors.index.json").read_text())
     names = index["weight_map"]

@@ -51,7 +51,8 @@ class Expectation:
         law: (q, N) where dropping multiplies the sum of the factors by A(q, N) = (1 − (1 − q)^N) / q.
         assumes_agreement: whether all this holds only where the differences do not conflict in sign.
         shares_draws: whether the errors of several models go together.
-        hangs_on_rank: whether the values are those of the smallest, middle and largest entry of a row.
+        hangs_on_rank: whether the values range over the entries of a row.
+        spans_layers: whether they do so over the layers of a gradient as well, and are but the smallest and largest.
     """
 
     reference: str
@@ -64,6 +65,7 @@ class Expectation:
     assumes_agreement: bool
     shares_draws: bool
     hangs_on_rank: bool
+    spans_layers: bool
 
     @property
     def formula(self) -> str:
@@ -187,11 +189,16 @@ def _shares(names: Sequence[str], rows: Sequence[Sequence[float]]) -> tuple[Shar
 def _expect(names: Sequence[str], moments: Sequence[Moments], hangs_on_rank: bool) -> Expectation:
     first = moments[0]
     others = [i for i in range(len(names)) if i != first.reference]
+    shares = _shares(names, [m.mean.tolist() for m in moments])
     noise = [_share_of_known(names[i], [m.noise(i) for m in moments]) for i in others]
     grown = [_share_of_known(names[i], [m.amplification(i) for m in moments]) for i in others]
+    spans_layers = hangs_on_rank and len(moments) > len(RANKS)
+    if spans_layers:
+        shares = tuple(map(_extremes, shares))
+        noise, grown = ([_extremes(share) for share in found if share.values] for found in (noise, grown))
     return Expectation(
         names[first.reference],
-        _shares(names, [m.mean.tolist() for m in moments]),
+        shares,
         tuple(names[i] for i in others if any(m.covariance[i, i] and not m.mean[i] for m in moments)),
         tuple(s for s in noise if any(s.values)),
         tuple(s for s in grown if any(abs(v - 1) > SAME for v in s.values)),
@@ -200,7 +207,12 @@ def _expect(names: Sequence[str], moments: Sequence[Moments], hangs_on_rank: boo
         any(m.assumes_agreement for m in moments),
         any(m.shares_draws for m in moments),
         hangs_on_rank,
+        spans_layers,
     )
+
+
+def _extremes(share: Share) -> Share:
+    return Share(share.model, tuple(sorted({min(share.values), max(share.values)})))
 
 
 def _share_of_known(name: str, values: Sequence[float | None]) -> Share:

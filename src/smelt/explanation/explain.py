@@ -20,7 +20,7 @@ from smelt.recipes.nouns import Recipe
 
 UNCHECKED = (
     "that the models are there and fit one another",
-    "how many layers they have, and what their tensors are called",
+    "how many layers they have, what their tensors are called, how large they are and how stored",
     "tokenizers and licences",
 )
 

@@ -57,10 +57,11 @@ def _find_base(merge: Merge) -> Iterator[Note]:
 
 def _find_signs(merge: Merge) -> Iterator[Note]:
     """Note negative weights whose sign ``normalize`` takes away."""
-    if not merge.normalizes_signs:
+    divides = is_sum(merge.document.method) and merge.value("normalize") is True
+    if not (merge.normalizes_signs or divides):
         return
     negative = [s for s in merge.sources if (merge.value("weight", s) or 0.0) < 0]
-    if not adds(merge.document.method) or len(merge.sources) == 1:
+    if not is_sum(merge.document.method) or len(merge.sources) == 1:
         yield from (Note(merge.line("weight", source), CANCELLED_SIGNS) for source in negative)
     elif merge.mass is not None and merge.mass < -SMALLEST_MASS:
         total = print_number(float(f"{merge.mass:.12g}"))

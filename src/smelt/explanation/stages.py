@@ -82,7 +82,8 @@ def _find_dropping_twice(recipe: Recipe, merge: Merge, source: Source, stage: Do
     kept = first[0] * second
     text = (
         f"'{source.model}' has been dropped from already: an entry of a model's difference is kept both times with "
-        f"probability {print_briefly(first[0])} · {print_briefly(second)} = {print_briefly(kept)}, and the noise "
-        f"grows; give '{source.model}' density 1 here"
+        f"probability q = {print_briefly(first[0])} · {print_briefly(second)} = {print_briefly(kept)}, so the noise "
+        f"grows to a relative squared error of (1 − q)/q = {print_briefly((1 - kept) / kept)} per parameter; give "
+        f"'{source.model}' density 1 here"
     )
     yield Note(merge.line("density", source), text)

@@ -57,7 +57,9 @@ def _describe_mean(mean: Expectation) -> list[str]:
     lines = [f"{name} = {mean.formula}{agreed}"]
     if mean.assumes_agreement:
         lines.append(f"for the others {name} is not linear: signs and sizes decide, entry by entry, who takes part")
-    if mean.hangs_on_rank:
+    if mean.spans_layers:
+        lines.append("ranges hold the values of all layers and of all entries of a row")
+    elif mean.hangs_on_rank:
         lines.append("ranges run from the smallest to the largest entry of a row")
     if mean.noise:
         shown = _list_shares(mean.noise, mean.reference, "is") + _name_dare(mean)

@@ -42,7 +42,7 @@ def diff(
 ) -> Differences:
     """Measure what models differ in from a base, and what merges took from them.
 
-    The numbers do not depend on threads. Memory does not depend on the size of the models.
+    The numbers do not depend on threads. Memory depends on the number of tensors, and not on their size.
 
     Args:
         base: what all are compared to.

@@ -238,6 +238,8 @@ def _find_ends(stored: Stored, roles: Mapping[str, Role], config: Mapping[str, A
     highest_id = max(tokens.values(), default=None)
     if rows is not None and highest_id is not None and highest_id >= rows:
         faults.append(f"{_VOCABULARY}: numbers tokens up to {highest_id}, and the embedding has {rows} rows")
+    if rows is not None and vocab_size is not None and rows < vocab_size:
+        faults.append(f"{CONFIG_NAME}: says vocab_size {vocab_size}, and the embedding has {rows} rows")
     is_tied = None if config is None else tied(config)
     return Ends(embedding.name if embedding else None, rows, head, is_tied, vocab_size, len(tokens) or None, highest_id)
 
