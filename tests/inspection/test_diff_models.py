@@ -1,6 +1,8 @@
 """What ``smelt diff`` says of models: shares of a merge, names that differ, advice, and the command itself."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -137,6 +139,33 @@ def test_the_command(here, smelt_command):
     assert "\x1b" not in answer.out
     assert max(map(len, answer.out.split("What follows")[0].splitlines())) < 160
     assert smelt_command("diff", "base", "maht").code == 1
+
+
+def documented():
+    """Yield what the two blocks of the documentation name: keys, each with those indented below it."""
+    text = (Path(__file__).parents[2] / "docs" / "diff.md").read_text(encoding="utf-8")
+    for block in re.findall(r"```\n(.*?)```", text.partition("## `--json`")[2].partition("## ")[0], re.DOTALL):
+        keys, owner = {}, ""
+        for line in block.splitlines():
+            names = re.match(r" *((?:\w+, )*\w+)", line)[1].split(", ")
+            if line.startswith(" "):
+                keys[owner] += names
+            else:
+                owner = names[-1]
+                keys |= {name: [] for name in names}
+        yield keys
+
+
+def test_the_keys_of_json_are_documented(here):
+    for seed, name in enumerate(("base", "math", "code", "merge")):
+        save_llama(here / name, seed)
+    said = smelt.diff("base", ["math", "code"], ["merge"]).to_json()
+    whole, section = documented()
+    assert list(said) == list(whole)
+    assert list(said["tensors"][0]) == whole["tensors"]
+    assert list(said["whole"]) == list(section)
+    for key in ("measures", "pairs", "shares"):
+        assert list(said["whole"][key][0]) == section[key]
 
 
 def test_two_results_side_by_side(here, smelt_command):
