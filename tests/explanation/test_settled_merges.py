@@ -42,17 +42,21 @@ def settled(plan):
     return replace(plan, templates=tuple(replace(t, root=r) for t, r in zip(plan.templates, roots, strict=True)))
 
 
-@pytest.mark.parametrize("name", list(catalogue()))
-def test_what_is_left_computes_the_same(name):
-    for variant in variants_of(name):
-        for settings in settings_of(variant):
-            try:
-                plan = plan_with(variant, settings)
-            except InputError:  # no such value of that setting
-                assert settings != variant.settings
-                continue
-            expected, found = (
-                run_plan(p, non_finite="report", pace=Pace(1, engine=False)) for p in (plan, settled(plan))
-            )
-            for tensor, array in expected.items():
-                np.testing.assert_allclose(found[tensor], array, rtol=1e-5, atol=1e-6, err_msg=f"{settings} {tensor}")
+CASES = [
+    pytest.param(variant, id=f"{name}-{place}", marks=[pytest.mark.full] if place else [])
+    for name in catalogue()
+    for place, variant in enumerate(variants_of(name))
+]
+
+
+@pytest.mark.parametrize("variant", CASES)
+def test_what_is_left_computes_the_same(variant):
+    for settings in settings_of(variant):
+        try:
+            plan = plan_with(variant, settings)
+        except InputError:  # no such value of that setting
+            assert settings != variant.settings
+            continue
+        expected, found = (run_plan(p, non_finite="report", pace=Pace(1, engine=False)) for p in (plan, settled(plan)))
+        for tensor, array in expected.items():
+            np.testing.assert_allclose(found[tensor], array, rtol=1e-5, atol=1e-6, err_msg=f"{settings} {tensor}")

@@ -64,7 +64,7 @@ def test_filters_of_warnings_do_not_hide_the_line(here):
     assert merge(code, "out", "--engine", "compiled")[0].startswith("note: ")
 
 
-@pytest.mark.parametrize("broken", ["a file", "another's to write"])
+@pytest.mark.parametrize("broken", ["a file", pytest.param("another's to write", marks=pytest.mark.full)])
 def test_a_cache_folder_that_cannot_be_used_changes_nothing(broken, here):
     caches = here / "caches"
     if broken == "a file":
