@@ -85,6 +85,7 @@ def test_exact_match_is_what_greedy_decoding_finds():
     assert evaluate.exact_match(arrays, config, b"\n".join(lines)) == pytest.approx(right / len(lines), abs=0.026)
 
 
+@pytest.mark.full
 def test_adapter_has_its_committed_figures():
     torch = pytest.importorskip("torch")
     peft = pytest.importorskip("peft")

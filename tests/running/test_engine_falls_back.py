@@ -77,6 +77,7 @@ def test_a_cache_folder_that_cannot_be_used_changes_nothing(broken, here):
     assert caches.is_file() or not list((caches / "smelt" / "kernels").iterdir())
 
 
+@pytest.mark.full  # of kernels alone, tests/algebra/test_kernel_cache.py says so every time
 def test_a_second_process_compiles_nothing(here):
     caches = here / "caches"
     first, expected = merge(COUNTING, "first", "--engine", "compiled", caches=caches)
