@@ -157,13 +157,8 @@ def test_a_benchmark_measures_and_its_tables_reach_the_document(scratch, tmp_pat
 def test_a_benchmark_measures_every_part(scratch, tmp_path):
     small = ("--models-size", "1m", "--sizes", "1m", "--counts", "2", "--threads", "2")
     result = run_bench(scratch, tmp_path, *small)
-    assert [len(result[part]) for part in ("methods", "threads", "models", "sizes", "diff")] == [
-        1,
-        4,
-        2,
-        2,
-        3 if hasattr(os, "posix_fadvise") else 2,
-    ]
+    rows = {"methods": 1, "threads": 4, "models": 2, "sizes": 2, "diff": 3 if hasattr(os, "posix_fadvise") else 2}
+    assert {part: len(result[part]) for part in rows} == rows
 
 
 def test_a_benchmark_measures_differences(scratch, tmp_path):
